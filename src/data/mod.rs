@@ -1,0 +1,13 @@
+//! Problems and examples: what a model is asked, what it learns from, and in which order.
+
+mod example;
+mod jsonl;
+mod order;
+mod problem;
+mod prompt_template;
+
+pub use example::{Example, read_examples};
+pub use jsonl::{JsonLine, read_json_lines};
+pub use order::EpochOrder;
+pub use problem::{Problem, Prompt, read_problems};
+pub use prompt_template::PromptTemplate;

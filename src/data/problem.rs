@@ -1,0 +1,152 @@
+//! What the model is asked and what a verifier needs to judge its answer.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::data::{JsonLine, read_json_lines};
+use crate::error::{Error, Result};
+use crate::tokenizer::{Message, Role};
+
+/// A prompt before it is rendered: plain text or a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// Plain text.
+    Text(String),
+    /// A conversation; the last message is the user's.
+    Messages(Vec<Message>),
+}
+
+/// One question with its reference answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What the model is asked.
+    pub prompt: Prompt,
+    /// The reference: a text for exact match, or what the task's verifier needs
+    /// (countdown: `{"numbers": [3, 5, 7], "target": 15}`).
+    pub answer: Value,
+}
+
+/// Reads problems from JSON Lines: `{"prompt": text or messages, "answer": any JSON}`.
+///
+/// Other fields are ignored. An `answer` of null says that no reward compares this problem's answer.
+///
+/// # Errors
+/// When the file cannot be read, a line is not a problem, or there are none.
+pub fn read_problems(path: &Path) -> Result<Vec<Problem>> {
+    let problems = read_json_lines(path)?
+        .map(|line| problem(line?))
+        .collect::<Result<Vec<_>>>()?;
+    if problems.is_empty() {
+        let problem = "no problems, expected lines of {\"prompt\": .., \"answer\": ..}";
+        return Err(Error::file(path, problem));
+    }
+    Ok(problems)
+}
+
+fn problem(mut line: JsonLine) -> Result<Problem> {
+    let prompt = Prompt::take(&mut line, "prompt")?;
+    let answer = line.take("answer", "the reference answer, or null if there is none")?;
+    match &prompt {
+        Prompt::Messages(messages)
+            if messages.last().is_some_and(|m| m.role == Role::Assistant) =>
+        {
+            Err(line.error("`prompt`: ends with the assistant's message, expected the user's"))
+        }
+        _ => Ok(Problem { prompt, answer }),
+    }
+}
+
+impl Prompt {
+    /// Takes `field` out of `line` as a text or as messages.
+    pub(super) fn take(line: &mut JsonLine, field: &str) -> Result<Self> {
+        match line.fields().get(field) {
+            Some(Value::Array(_)) => take_messages(line, field).map(Self::Messages),
+            _ => line
+                .take(field, "a text or a list of messages")
+                .map(Self::Text),
+        }
+    }
+}
+
+/// Takes `field` out of `line` as a conversation of at least one message.
+pub(super) fn take_messages(line: &mut JsonLine, field: &str) -> Result<Vec<Message>> {
+    let messages: Vec<Message> =
+        line.take(field, "a list of messages {\"role\": .., \"content\": ..}")?;
+    if messages.is_empty() {
+        return Err(line.error(format!("`{field}`: no messages, expected at least one")));
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(content: &str) -> Result<Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("problems.jsonl");
+        std::fs::write(&path, content).unwrap();
+        read_problems(&path)
+    }
+
+    #[test]
+    fn prompts_are_texts_or_messages_and_answers_any_json() {
+        let problems = read(
+            r#"{"prompt": "1+1=", "answer": 2, "level": "easy"}
+               {"answer": {"target": 7}, "prompt": [{"role": "user", "content": "7?"}]}
+               {"prompt": "say hello", "answer": null}"#,
+        )
+        .unwrap();
+        assert_eq!(problems[0].prompt, Prompt::Text("1+1=".into()));
+        assert_eq!(problems[0].answer, json!(2));
+        assert!(matches!(&problems[1].prompt, Prompt::Messages(m) if m.len() == 1));
+        assert_eq!(problems[1].answer, json!({"target": 7}));
+        assert_eq!(problems[2].answer, Value::Null);
+    }
+
+    #[test]
+    fn line_that_is_no_problem_is_named_with_what_would_be_right() {
+        let good = r#"{"prompt": "p", "answer": "a"}"#;
+        for (bad, complaint) in [
+            (
+                r#"{"prompt": "p"}"#,
+                "no `answer`, expected the reference answer, or null if there is none",
+            ),
+            (
+                r#"{"answer": "a"}"#,
+                "no `prompt`, expected a text or a list of messages",
+            ),
+            (
+                r#"{"prompt": 5, "answer": "a"}"#,
+                "`prompt`: expected a text or a list of messages: invalid type: integer `5`",
+            ),
+            (
+                r#"{"prompt": [], "answer": "a"}"#,
+                "`prompt`: no messages, expected at least one",
+            ),
+            (
+                r#"{"prompt": [{"role": "assistant", "content": "p"}], "answer": "a"}"#,
+                "`prompt`: ends with the assistant's message, expected the user's",
+            ),
+            (
+                r#"{"prompt": ["p"], "answer": "a"}"#,
+                "`prompt`: expected a list of messages {\"role\": .., \"content\": ..}",
+            ),
+        ] {
+            let message = read(&format!("{good}\n\n{bad}\n")).unwrap_err().to_string();
+            let complaint = format!("problems.jsonl:3: {complaint}");
+            assert!(message.contains(&complaint), "{message}");
+        }
+    }
+
+    #[test]
+    fn file_without_problems_is_an_error() {
+        let message = read("\n\n").unwrap_err().to_string();
+        assert!(message.contains("problems.jsonl: no problems"), "{message}");
+    }
+}

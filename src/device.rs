@@ -1,0 +1,299 @@
+//! Devices: what a user names (`auto`, `cpu`, `wgpu:0`, `vulkan:0`, `cuda:1`) and what this build
+//! and this machine have.
+//!
+//! The only file that looks at cargo features.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A device as a user names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceSpec {
+    /// A real GPU if wgpu finds one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU backend.
+    Cpu,
+    /// Adapter `n` as `emberl devices` lists them, through wgpu.
+    Wgpu(usize),
+    /// GPU `n` through Vulkan and SPIR-V.
+    Vulkan(usize),
+    /// NVIDIA GPU `n` through CUDA.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || Error::Device {
+            device: text.to_string(),
+            problem: "unknown, expected `auto`, `cpu`, `wgpu:N`, `vulkan:N` or `cuda:N`".into(),
+        };
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, index.parse().map_err(|_| unknown())?),
+            None => (text, 0),
+        };
+        match name {
+            "auto" if !text.contains(':') => Ok(Self::Auto),
+            "cpu" if !text.contains(':') => Ok(Self::Cpu),
+            "wgpu" => Ok(Self::Wgpu(index)),
+            "vulkan" => Ok(Self::Vulkan(index)),
+            "cuda" => Ok(Self::Cuda(index)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceSpec {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<DeviceSpec> for String {
+    fn from(spec: DeviceSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
+            Self::Vulkan(index) => write!(f, "vulkan:{index}"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// What kind of hardware an adapter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterKind {
+    /// A GPU with its own memory.
+    DiscreteGpu,
+    /// A GPU that shares the CPU's memory.
+    IntegratedGpu,
+    /// A GPU seen through a virtual machine.
+    VirtualGpu,
+    /// A software rasteriser such as Mesa's lavapipe.
+    Software,
+    /// Something the driver does not name.
+    Other,
+}
+
+/// One adapter that wgpu finds on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Its number: `N` of `wgpu:N`.
+    pub index: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// What it is.
+    pub kind: AdapterKind,
+    /// The graphics API, lower case: `vulkan`, `metal`, `dx12`.
+    pub api: String,
+    /// Driver and version, as the driver says.
+    pub driver: String,
+}
+
+/// Names of the backends in this build: `cpu`, `wgpu`, `vulkan`, `cuda`.
+pub fn compiled_backends() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    if cfg!(feature = "flex") {
+        names.push("cpu");
+    }
+    if cfg!(feature = "wgpu") {
+        names.push("wgpu");
+    }
+    if cfg!(feature = "vulkan") {
+        names.push("vulkan");
+    }
+    if cfg!(feature = "cuda") {
+        names.push("cuda");
+    }
+    names
+}
+
+/// The adapters that wgpu finds, without opening any.
+///
+/// Drivers run code while they are listed: a caller that was not asked for a GPU lists them in a
+/// child process.
+#[cfg(feature = "wgpu")]
+pub fn adapters() -> Vec<Adapter> {
+    use burn_wgpu::wgpu;
+
+    let instance = wgpu::Instance::default();
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let found = pollster::block_on(instance.enumerate_adapters(backends));
+    let kind_of = |kind: wgpu::DeviceType| match kind {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::DiscreteGpu,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::IntegratedGpu,
+        wgpu::DeviceType::VirtualGpu => AdapterKind::VirtualGpu,
+        wgpu::DeviceType::Cpu => AdapterKind::Software,
+        wgpu::DeviceType::Other => AdapterKind::Other,
+    };
+    found
+        .iter()
+        .map(|adapter| adapter.get_info())
+        .enumerate()
+        .map(|(index, info)| Adapter {
+            index,
+            name: info.name,
+            kind: kind_of(info.device_type),
+            api: format!("{:?}", info.backend).to_lowercase(),
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_string(),
+        })
+        .collect()
+}
+
+/// The adapters that wgpu finds: none, because this build has no wgpu.
+#[cfg(not(feature = "wgpu"))]
+pub fn adapters() -> Vec<Adapter> {
+    Vec::new()
+}
+
+/// The device `auto` means on a machine with these adapters: the first discrete GPU, else the
+/// first integrated or virtual one, else the CPU. A software adapter is never taken.
+pub fn choose(adapters: &[Adapter]) -> DeviceSpec {
+    use AdapterKind::{DiscreteGpu, IntegratedGpu, VirtualGpu};
+    [DiscreteGpu, IntegratedGpu, VirtualGpu]
+        .into_iter()
+        .find_map(|kind| adapters.iter().find(|adapter| adapter.kind == kind))
+        .map_or(DeviceSpec::Cpu, |adapter| DeviceSpec::Wgpu(adapter.index))
+}
+
+/// Opens the device that `spec` names.
+///
+/// # Errors
+/// When this build lacks the backend or the machine lacks the device.
+pub fn open(spec: &DeviceSpec) -> Result<Device> {
+    match spec {
+        DeviceSpec::Auto => open(&choose(&adapters())),
+        DeviceSpec::Cpu => open_cpu(),
+        DeviceSpec::Wgpu(index) => open_wgpu(*index),
+        DeviceSpec::Vulkan(index) => open_vulkan(*index),
+        DeviceSpec::Cuda(index) => open_cuda(*index),
+    }
+}
+
+/// Whether tensors of this device live in the host's memory and operations run on the calling
+/// thread, so that work is spread by worker threads.
+pub fn is_cpu(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    {
+        device.clone().without_autodiff() == Device::flex()
+    }
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+#[cfg(feature = "flex")]
+fn open_cpu() -> Result<Device> {
+    Ok(Device::flex())
+}
+
+#[cfg(not(feature = "flex"))]
+fn open_cpu() -> Result<Device> {
+    Err(not_compiled("cpu", "flex"))
+}
+
+#[cfg(feature = "wgpu")]
+fn open_wgpu(index: usize) -> Result<Device> {
+    use burn::tensor::DeviceKind;
+
+    let adapters = adapters();
+    let Some(adapter) = adapters.get(index) else {
+        return Err(missing(&format!("wgpu:{index}"), adapters.len()));
+    };
+    // Burn numbers adapters within their kind.
+    let position = adapters[..index]
+        .iter()
+        .filter(|other| other.kind == adapter.kind && other.api == adapter.api)
+        .count();
+    let kind = match adapter.kind {
+        AdapterKind::DiscreteGpu => DeviceKind::DiscreteGpu(position),
+        AdapterKind::IntegratedGpu => DeviceKind::IntegratedGpu(position),
+        AdapterKind::VirtualGpu => DeviceKind::VirtualGpu(position),
+        AdapterKind::Software => DeviceKind::Cpu,
+        AdapterKind::Other => DeviceKind::DefaultDevice,
+    };
+    Ok(Device::wgpu(kind))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn open_wgpu(index: usize) -> Result<Device> {
+    Err(not_compiled(&format!("wgpu:{index}"), "wgpu"))
+}
+
+#[cfg(feature = "vulkan")]
+fn open_vulkan(index: usize) -> Result<Device> {
+    use burn::tensor::DeviceKind;
+
+    let gpus = adapters()
+        .into_iter()
+        .filter(|adapter| adapter.api == "vulkan" && adapter.kind == AdapterKind::DiscreteGpu)
+        .count();
+    match index < gpus {
+        true => Ok(Device::vulkan(DeviceKind::DiscreteGpu(index))),
+        false => Err(missing(&format!("vulkan:{index}"), gpus)),
+    }
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn open_vulkan(index: usize) -> Result<Device> {
+    Err(not_compiled(&format!("vulkan:{index}"), "vulkan"))
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> Result<Device> {
+    use burn::tensor::DeviceType;
+
+    let found = Device::enumerate(DeviceType::Cuda).into_vec().len();
+    match index < found {
+        true => Ok(Device::cuda(index)),
+        false => Err(missing(&format!("cuda:{index}"), found)),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(index: usize) -> Result<Device> {
+    Err(not_compiled(&format!("cuda:{index}"), "cuda"))
+}
+
+#[cfg(not(all(
+    feature = "flex",
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "cuda"
+)))]
+fn not_compiled(device: &str, feature: &str) -> Error {
+    Error::Device {
+        device: device.into(),
+        problem: format!("not in this build, build with `--features {feature}`"),
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn missing(device: &str, found: usize) -> Error {
+    Error::Device {
+        device: device.into(),
+        problem: format!("not on this machine, {found} found; see `emberl devices`"),
+    }
+}

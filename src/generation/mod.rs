@@ -1,0 +1,10 @@
+//! Generation: token ids in, token ids and log-probabilities out; no text.
+
+mod batch;
+mod engine;
+mod sampler;
+mod sampling_params;
+
+pub use engine::{Completion, Engine, FinishReason, GenerationRequest};
+pub use sampler::{Draw, Sampler};
+pub use sampling_params::SamplingParams;

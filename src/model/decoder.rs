@@ -1,0 +1,230 @@
+//! The decoder: embedding, blocks of attention and gated MLP, final norm.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, activation::silu};
+
+use super::ModelConfig;
+use super::attention::attend;
+use super::kv_cache::KvCache;
+use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
+use super::rotary::{RotaryTable, Rotation};
+use super::token_grid::{ForwardInput, TokenGrid};
+
+/// A decoder-only transformer, driven by its [`ModelConfig`].
+///
+/// Cloning shares the weights.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: Arc<ModelConfig>,
+    layout: Arc<ParameterLayout>,
+    rotary: Arc<RotaryTable>,
+    parameters: Vec<Tensor<2>>,
+}
+
+impl Decoder {
+    /// A decoder with the given weights, in the order of [`ModelConfig::parameter_shapes`];
+    /// vectors are single rows.
+    ///
+    /// # Panics
+    /// When a weight's shape is not the configuration's.
+    pub fn from_parameters(config: ModelConfig, parameters: Vec<Tensor<2>>) -> Self {
+        let layout = ParameterLayout::new(&config);
+        assert_eq!(parameters.len(), layout.names.len(), "one tensor a name");
+        for (index, tensor) in parameters.iter().enumerate() {
+            let name = &layout.names[index];
+            assert_eq!(tensor.dims(), layout.matrix_shape(index), "shape of {name}");
+        }
+        Self {
+            rotary: Arc::new(RotaryTable::new(config.inverse_frequencies())),
+            config: Arc::new(config),
+            layout: Arc::new(layout),
+            parameters,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The weights, in the order of [`ModelConfig::parameter_shapes`]; vectors are single rows.
+    pub fn parameters(&self) -> &[Tensor<2>] {
+        &self.parameters
+    }
+
+    /// Hugging Face names of the weights, in the same order.
+    pub fn parameter_names(&self) -> &[String] {
+        &self.layout.names
+    }
+
+    /// Shapes of the weights as Hugging Face stores them, in the same order.
+    pub fn parameter_shapes(&self) -> &[Vec<usize>] {
+        &self.layout.shapes
+    }
+
+    /// Number of single weights.
+    pub fn parameter_count(&self) -> usize {
+        let size = |shape: &Vec<usize>| shape.iter().product::<usize>();
+        self.layout.shapes.iter().map(size).sum()
+    }
+
+    /// Index of the output head's weight `[V, E]`: the embedding's where the two are tied.
+    pub fn head_index(&self) -> usize {
+        self.layout.head
+    }
+
+    /// The output head's weight, `[V, E]`.
+    pub fn head(&self) -> Tensor<2> {
+        self.parameters[self.layout.head].clone()
+    }
+
+    /// The device of the weights, without autodiff.
+    pub fn device(&self) -> Device {
+        self.parameters[0].device().without_autodiff()
+    }
+
+    /// The same model with other weights.
+    pub fn with_parameters(&self, parameters: Vec<Tensor<2>>) -> Self {
+        assert_eq!(parameters.len(), self.parameters.len(), "one tensor a name");
+        Self {
+            parameters,
+            ..self.clone()
+        }
+    }
+
+    /// The same weights as fresh leaves of an autodiff graph.
+    pub fn tracked(&self) -> Self {
+        let track = |tensor: &Tensor<2>| tensor.clone().autodiff().require_grad();
+        self.with_parameters(self.parameters.iter().map(track).collect())
+    }
+
+    /// Prepares a grid of tokens for [`Decoder::hidden_states`].
+    pub fn input(&self, grid: &TokenGrid) -> ForwardInput {
+        grid.forward_input(&self.rotary, &self.device())
+    }
+
+    /// Prepares one decoding step: see [`ForwardInput::next_tokens`].
+    pub fn next_input(&self, ids: &[u32], starts: &[usize], cached: usize) -> ForwardInput {
+        ForwardInput::next_tokens(ids, starts, cached, &self.rotary, &self.device())
+    }
+
+    /// The last block's output after the final norm.
+    ///
+    /// With a cache the tokens continue the cached ones, and are added to it.
+    ///
+    /// # Shapes
+    /// `[B, T, E]` for `[B, T]` tokens.
+    pub fn hidden_states(&self, input: &ForwardInput, cache: Option<&mut KvCache>) -> Tensor<3> {
+        let states = self.blocks(input, cache, |_| ());
+        self.rms_norm(states, self.layout.norm)
+    }
+
+    /// Every block's input, then the final output: the embedding first, the normed output last.
+    ///
+    /// # Shapes
+    /// `layers + 1` tensors `[B, T, E]`.
+    pub fn all_hidden_states(&self, input: &ForwardInput) -> Vec<Tensor<3>> {
+        let mut states = Vec::new();
+        let last = self.blocks(input, None, |state| states.push(state.clone()));
+        states.push(self.rms_norm(last, self.layout.norm));
+        states
+    }
+
+    /// Scores of every vocabulary entry.
+    ///
+    /// # Shapes
+    /// `[N, E]` to `[N, V]`.
+    pub fn logits(&self, states: Tensor<2>) -> Tensor<2> {
+        states.matmul(self.head().transpose())
+    }
+
+    fn blocks(
+        &self,
+        input: &ForwardInput,
+        mut cache: Option<&mut KvCache>,
+        mut visit: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        let [b, t] = input.ids.dims();
+        let ids = input.ids.clone().reshape([b * t]);
+        let embedding = self.parameters[self.layout.embed_tokens].clone();
+        let mut states = embedding.select(0, ids).reshape([b as i32, t as i32, -1]);
+        for (index, layer) in self.layout.layers.iter().enumerate() {
+            visit(&states);
+            let normed = self.rms_norm(states.clone(), layer.input_layernorm);
+            let attended = self.attention(index, layer, normed, input, cache.as_deref_mut());
+            states = states + attended;
+            let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm);
+            states = states + self.gated_mlp(layer, normed);
+        }
+        if let Some(cache) = cache {
+            cache.advance(t);
+        }
+        states
+    }
+
+    fn attention(
+        &self,
+        index: usize,
+        layer: &LayerLayout,
+        states: Tensor<3>,
+        input: &ForwardInput,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let queries = self.heads(&layer.q_proj, states.clone(), layer.q_norm);
+        let keys = self.heads(&layer.k_proj, states.clone(), layer.k_norm);
+        let values = self.heads(&layer.v_proj, states, None);
+        let rotation: &Rotation = &input.rotation;
+        let (queries, keys) = (rotation.apply(queries), rotation.apply(keys));
+        let (keys, values) = match cache {
+            Some(cache) => {
+                let start = cache.tokens();
+                cache.layer(index).append(start, keys, values)
+            }
+            None => (keys, values),
+        };
+        let attended = attend(queries, keys, values, input.mask.clone());
+        self.linear(&layer.o_proj, attended)
+    }
+
+    /// `down(silu(gate(x)) ⊙ up(x))` (SwiGLU, arXiv:2002.05202).
+    fn gated_mlp(&self, layer: &LayerLayout, states: Tensor<3>) -> Tensor<3> {
+        let gate = self.linear(&layer.gate_proj, states.clone());
+        let up = self.linear(&layer.up_proj, states);
+        self.linear(&layer.down_proj, silu(gate) * up)
+    }
+
+    /// Projects to heads `[B, heads, T, D]`, each normed if the model norms them.
+    fn heads(&self, linear: &LinearLayout, states: Tensor<3>, norm: Option<Index>) -> Tensor<4> {
+        let [b, t, _] = states.dims();
+        let width = self.config.head_dim;
+        let projected = self.linear(linear, states);
+        let count = projected.dims()[2] / width;
+        let heads = projected.reshape([b, t, count, width]);
+        let heads = match norm {
+            Some(norm) => self.rms_norm(heads, norm),
+            None => heads,
+        };
+        heads.swap_dims(1, 2)
+    }
+
+    fn linear(&self, linear: &LinearLayout, states: Tensor<3>) -> Tensor<3> {
+        let [b, t, width] = states.dims();
+        let weight = self.parameters[linear.weight].clone();
+        let [out, _] = weight.dims();
+        let rows = states.reshape([b * t, width]).matmul(weight.transpose());
+        let rows = match linear.bias {
+            Some(bias) => rows + self.parameters[bias].clone(),
+            None => rows,
+        };
+        rows.reshape([b, t, out])
+    }
+
+    /// `x / √(mean(x²) + ε) ⊙ w` over the last dimension (arXiv:1910.07467).
+    fn rms_norm<const R: usize>(&self, states: Tensor<R>, weight: Index) -> Tensor<R> {
+        let epsilon = self.config.rms_norm_eps;
+        let variance = states.clone().square().mean_dim(R - 1);
+        let normed = states * (variance + epsilon).sqrt().recip();
+        normed * self.parameters[weight].clone().unsqueeze::<R>()
+    }
+}

@@ -1,0 +1,80 @@
+//! A decoder to and from a Hugging Face model folder, and at random.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_distr::{Distribution, Normal};
+
+use super::weights_file::Checkpoint;
+use super::weights_writer::WeightsWriter;
+use super::{Decoder, ModelConfig, WeightDtype};
+use crate::error::Result;
+use crate::files;
+use crate::ops;
+use crate::seed::Seed;
+
+/// Standard deviation of fresh matrices: transformers' `initializer_range`.
+const INITIAL_DEVIATION: f32 = 0.02;
+
+impl Decoder {
+    /// Loads `config.json` and the weights of a model folder, as f32, one tensor at a time.
+    ///
+    /// # Errors
+    /// Names the file and tensor that are missing, broken or not supported.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let config = ModelConfig::load(dir)?;
+        let checkpoint = Checkpoint::open(dir)?;
+        checkpoint.check(&config)?;
+        let mut parameters = Vec::new();
+        for (name, shape) in config.parameter_shapes() {
+            let values = checkpoint.tensor(&name, &shape)?.to_f32();
+            parameters.push(matrix(values, &shape, device));
+        }
+        Ok(Self::from_parameters(config, parameters))
+    }
+
+    /// Writes `config.json` and the weights to `dir`, as transformers reads them.
+    ///
+    /// # Errors
+    /// When a file cannot be written or a weight cannot be read from the device.
+    pub fn save(&self, dir: &Path, dtype: WeightDtype) -> Result<()> {
+        files::create_folder(dir)?;
+        let names = self.parameter_names().iter().cloned();
+        let tensors: Vec<_> = names.zip(self.parameter_shapes().iter().cloned()).collect();
+        let mut writer = WeightsWriter::create(dir, &tensors, dtype)?;
+        for parameter in self.parameters() {
+            writer.write(&ops::read_floats(parameter.clone())?)?;
+        }
+        writer.finish()?;
+        let mut config = self.config().clone();
+        config.dtype = dtype;
+        files::write_text(&dir.join("config.json"), &config.to_json())
+    }
+
+    /// A model with fresh weights: normal matrices, norms of one, biases of zero.
+    pub fn random(config: ModelConfig, seed: Seed, device: &Device) -> Self {
+        let normal = Normal::new(0.0, INITIAL_DEVIATION).expect("a deviation above zero");
+        let fresh = |(index, (name, shape)): (usize, (String, Vec<usize>))| {
+            let count = shape.iter().product();
+            let values = if name.ends_with("norm.weight") {
+                vec![1.0; count]
+            } else if name.ends_with(".bias") {
+                vec![0.0; count]
+            } else {
+                let rng = seed.child(index as u64).rng();
+                normal.sample_iter(rng).take(count).collect()
+            };
+            matrix(values, &shape, device)
+        };
+        let shapes = config.parameter_shapes().into_iter().enumerate();
+        let parameters = shapes.map(fresh).collect();
+        Self::from_parameters(config, parameters)
+    }
+}
+
+/// A weight as the decoder holds it: a vector becomes one row.
+pub(crate) fn matrix(values: Vec<f32>, shape: &[usize], device: &Device) -> Tensor<2> {
+    let columns = shape.last().copied().unwrap_or(1);
+    let rows = values.len() / columns.max(1);
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+}

@@ -1,0 +1,26 @@
+//! Decoder-only language models (Qwen2, Qwen3, Llama 3, Mistral shapes) in Hugging Face's layout.
+//!
+//! Shape letters: `B` rows, `T` tokens, `L` keys, `V` vocabulary, `E` hidden width, `H` query heads,
+//! `K` key-value heads, `G = H / K`, `D` head width.
+
+mod attention;
+mod config;
+mod decoder;
+mod folder;
+mod kv_cache;
+mod parameters;
+mod rotary;
+mod safetensors_header;
+mod token_grid;
+mod weight_dtype;
+mod weights_file;
+mod weights_writer;
+
+pub use config::{Family, GenerationDefaults, ModelConfig, Rope, RopeScaling};
+pub use decoder::Decoder;
+pub(crate) use folder::matrix;
+pub use kv_cache::KvCache;
+pub use token_grid::{ForwardInput, TokenGrid};
+pub use weight_dtype::WeightDtype;
+pub use weights_file::Checkpoint;
+pub use weights_writer::WeightsWriter;

@@ -1,0 +1,165 @@
+//! Rows of token ids laid out as one rectangle, with the positions and the attention mask that
+//! belong to the layout.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::rotary::{RotaryTable, Rotation};
+
+/// Added to the score of a key that a query may not see; finite, so that a row that sees nothing
+/// (padding) stays free of NaN.
+const MASKED_SCORE: f32 = -1e9;
+
+/// Rows of tokens as `[B, T]`, padded to the longest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenGrid {
+    ids: Vec<i32>,
+    /// First real column of every row.
+    starts: Vec<usize>,
+    columns: usize,
+}
+
+/// What a forward pass needs to know of its tokens.
+///
+/// # Shapes
+/// `ids` `[B, T]`; `mask` `[B or 1, 1, T, L]`, added to scores over `L` keys.
+#[derive(Clone, Debug)]
+pub struct ForwardInput {
+    pub(super) ids: Tensor<2, Int>,
+    pub(super) rotation: Rotation,
+    pub(super) mask: Option<Tensor<4>>,
+}
+
+impl TokenGrid {
+    /// Rows that start in column 0, padded on the right with id 0 to `columns` or the longest row.
+    pub fn right_padded<R: AsRef<[u32]>>(rows: &[R], columns: usize) -> Self {
+        let columns = longest(rows).max(columns);
+        let mut ids = Vec::with_capacity(rows.len() * columns);
+        for (index, row) in rows.iter().enumerate() {
+            ids.extend(row.as_ref().iter().map(|&id| id as i32));
+            ids.resize((index + 1) * columns, 0);
+        }
+        Self {
+            ids,
+            starts: vec![0; rows.len()],
+            columns,
+        }
+    }
+
+    /// Rows that end in the last column, padded on the left with id 0 to `columns` or the longest.
+    pub fn left_padded<R: AsRef<[u32]>>(rows: &[R], columns: usize) -> Self {
+        let columns = longest(rows).max(columns);
+        let mut ids = Vec::with_capacity(rows.len() * columns);
+        let mut starts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let padding = columns - row.as_ref().len();
+            ids.extend(std::iter::repeat_n(0, padding));
+            ids.extend(row.as_ref().iter().map(|&id| id as i32));
+            starts.push(padding);
+        }
+        Self {
+            ids,
+            starts,
+            columns,
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.starts.len(), self.columns]
+    }
+
+    /// First real column of every row.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// The tensors of a forward pass that starts an empty cache, or uses none.
+    pub fn forward_input(&self, table: &RotaryTable, device: &Device) -> ForwardInput {
+        let [rows, columns] = self.dims();
+        let shared = self.starts.iter().all(|&start| start == 0);
+        let starts = if shared { &[0][..] } else { &self.starts };
+        let positions: Vec<usize> = starts
+            .iter()
+            .flat_map(|start| (0..columns).map(move |column| column.saturating_sub(*start)))
+            .collect();
+        let ids = TensorData::new(self.ids.clone(), [rows, columns]);
+        ForwardInput {
+            ids: Tensor::from_data(ids, device),
+            rotation: table.rotation(&positions, starts.len(), device),
+            mask: (columns > 1).then(|| causal_mask(starts, columns, device)),
+        }
+    }
+}
+
+impl ForwardInput {
+    /// The tensors of one decoding step: one new token a row, the row's first real column in
+    /// `starts`, and `cached` columns before it.
+    pub fn next_tokens(
+        ids: &[u32],
+        starts: &[usize],
+        cached: usize,
+        table: &RotaryTable,
+        device: &Device,
+    ) -> Self {
+        let rows = ids.len();
+        let positions: Vec<usize> = starts.iter().map(|start| cached - start).collect();
+        let values: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+        let padded = starts.iter().any(|&start| start > 0);
+        Self {
+            ids: Tensor::from_data(TensorData::new(values, [rows, 1]), device),
+            rotation: table.rotation(&positions, rows, device),
+            mask: padded.then(|| last_row_mask(starts, cached + 1, device)),
+        }
+    }
+}
+
+fn longest<R: AsRef<[u32]>>(rows: &[R]) -> usize {
+    rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0)
+}
+
+/// Each query sees the keys from its row's start up to itself.
+fn causal_mask(starts: &[usize], columns: usize, device: &Device) -> Tensor<4> {
+    let mut values = vec![MASKED_SCORE; starts.len() * columns * columns];
+    for (row, &start) in starts.iter().enumerate() {
+        for query in start..columns {
+            let line = (row * columns + query) * columns;
+            values[line + start..=line + query].fill(0.0);
+        }
+    }
+    let shape = [starts.len(), 1, columns, columns];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The newest query of every row sees the keys from its row's start on.
+fn last_row_mask(starts: &[usize], keys: usize, device: &Device) -> Tensor<4> {
+    let mut values = vec![0.0_f32; starts.len() * keys];
+    for (row, &start) in starts.iter().enumerate() {
+        values[row * keys..row * keys + start].fill(MASKED_SCORE);
+    }
+    let shape = [starts.len(), 1, 1, keys];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_goes_to_the_named_side() {
+        let rows = [vec![1, 2, 3], vec![4]];
+        let right = TokenGrid::right_padded(&rows, 0);
+        assert_eq!(right.ids, [1, 2, 3, 4, 0, 0]);
+        assert_eq!(right.starts(), [0, 0]);
+        let left = TokenGrid::left_padded(&rows, 4);
+        assert_eq!(left.ids, [0, 1, 2, 3, 0, 0, 0, 4]);
+        assert_eq!(left.starts(), [1, 3]);
+    }
+
+    #[test]
+    fn an_empty_row_keeps_its_place() {
+        let rows = [vec![1, 2], vec![], vec![3]];
+        let grid = TokenGrid::right_padded(&rows, 0);
+        assert_eq!(grid.dims(), [3, 2]);
+        assert_eq!(grid.ids, [1, 2, 0, 0, 3, 0]);
+    }
+}

@@ -1,0 +1,198 @@
+//! The answer in a completion: where it stands, and whether it is the reference.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest answer that is looked at, in bytes; a longer one counts as none.
+const MAX_ANSWER_BYTES: usize = 65_536;
+
+/// Where in a completion the answer is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerSource {
+    /// The last `<answer>…</answer>` after the first `</think>`, or of the whole completion
+    /// when it has no `</think>`: what is written while thinking is not the answer.
+    #[default]
+    AfterThink,
+    /// The last `<answer>…</answer>` of the whole completion.
+    Anywhere,
+    /// All that follows the first `</think>`, or the whole completion when it has none: for models
+    /// that were not taught answer tags.
+    Text,
+}
+
+impl AnswerSource {
+    /// The answer in `completion` without surrounding white space, if there is one; no form falls
+    /// back to another.
+    pub fn extract(self, completion: &str) -> Option<&str> {
+        let answer = match self {
+            Self::AfterThink => last_answer(after_think(completion))?,
+            Self::Anywhere => last_answer(completion)?,
+            Self::Text => after_think(completion),
+        };
+        let answer = answer.trim();
+        (answer.len() <= MAX_ANSWER_BYTES).then_some(answer)
+    }
+}
+
+/// Whether `answer` is `reference`; `None` when the reference is null.
+///
+/// A text must be equal but for surrounding white space. Any other reference is compared as JSON:
+/// the number 7 is matched by `7` and `7.0`, not by `seven` or ` 7 apples`.
+pub(super) fn is_reference(reference: &Value, answer: &str) -> Option<bool> {
+    match reference {
+        Value::Null => None,
+        Value::String(text) => Some(text.trim() == answer.trim()),
+        _ => {
+            let answer = serde_json::from_str::<Value>(answer);
+            Some(answer.is_ok_and(|answer| is_same(reference, &answer)))
+        }
+    }
+}
+
+/// Equality of JSON, but a number may be written with a point; integers are never compared as floats.
+fn is_same(reference: &Value, answer: &Value) -> bool {
+    let are_numbers = reference.is_number() && answer.is_number();
+    if are_numbers && (reference.is_f64() || answer.is_f64()) {
+        reference.as_f64() == answer.as_f64()
+    } else {
+        reference == answer
+    }
+}
+
+fn after_think(completion: &str) -> &str {
+    completion
+        .split_once("</think>")
+        .map_or(completion, |(_, rest)| rest)
+}
+
+/// The content of the last answer; an answer ends at the first `</answer>` after its `<answer>`.
+fn last_answer(text: &str) -> Option<&str> {
+    let mut rest = text;
+    let mut last = None;
+    while let Some((answer, after)) = next_answer(rest) {
+        last = Some(answer);
+        rest = after;
+    }
+    last
+}
+
+fn next_answer(text: &str) -> Option<(&str, &str)> {
+    text.split_once("<answer>")?.1.split_once("</answer>")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn last_answer_after_the_thinking_counts() {
+        let completion =
+            "<think><answer>1</answer></think> <answer>2</answer><answer>\n 3 </answer> so";
+        assert_eq!(AnswerSource::AfterThink.extract(completion), Some("3"));
+    }
+
+    #[test]
+    fn answer_given_while_thinking_counts_only_anywhere() {
+        let completion = "<think><answer>1</answer></think> done";
+        assert_eq!(AnswerSource::AfterThink.extract(completion), None);
+        assert_eq!(AnswerSource::Anywhere.extract(completion), Some("1"));
+        assert_eq!(AnswerSource::Text.extract(completion), Some("done"));
+    }
+
+    #[test]
+    fn completion_without_thinking_is_searched_whole() {
+        let completion = "<answer>4</answer>";
+        assert_eq!(AnswerSource::AfterThink.extract(completion), Some("4"));
+        assert_eq!(AnswerSource::Text.extract(" 4\n"), Some("4"));
+    }
+
+    #[test]
+    fn answer_that_is_not_closed_is_none() {
+        for completion in [
+            "",
+            "<answer>",
+            "<answer>5",
+            "5</answer>",
+            "</answer><answer>5",
+        ] {
+            assert_eq!(
+                AnswerSource::Anywhere.extract(completion),
+                None,
+                "{completion}"
+            );
+        }
+        let second_is_open = "<answer>5</answer><answer>6";
+        assert_eq!(AnswerSource::Anywhere.extract(second_is_open), Some("5"));
+    }
+
+    #[test]
+    fn answer_begins_at_the_first_of_two_open_tags() {
+        // As the regular expression <answer>(.*?)</answer> reads it.
+        let completion = "<answer>5<answer>6</answer>";
+        assert_eq!(
+            AnswerSource::Anywhere.extract(completion),
+            Some("5<answer>6")
+        );
+    }
+
+    #[test]
+    fn answer_without_content_is_empty_not_missing() {
+        assert_eq!(
+            AnswerSource::Anywhere.extract("<answer> </answer>"),
+            Some("")
+        );
+    }
+
+    #[test]
+    fn endless_answer_is_none() {
+        let completion = format!("<answer>{}</answer>", "9".repeat(MAX_ANSWER_BYTES + 1));
+        assert_eq!(AnswerSource::Anywhere.extract(&completion), None);
+        let tags = "<answer>".repeat(100_000);
+        assert_eq!(AnswerSource::Anywhere.extract(&tags), None);
+    }
+
+    #[test]
+    fn text_reference_is_compared_without_surrounding_space() {
+        assert_eq!(is_reference(&json!("161 "), "161"), Some(true));
+        assert_eq!(is_reference(&json!("161"), "0161"), Some(false));
+        assert_eq!(is_reference(&json!("Paris"), "paris"), Some(false));
+    }
+
+    #[test]
+    fn number_reference_is_compared_as_a_number() {
+        assert_eq!(is_reference(&json!(7), "7"), Some(true));
+        assert_eq!(is_reference(&json!(7.0), "7"), Some(true));
+        assert_eq!(is_reference(&json!(7), "7.0"), Some(true));
+        assert_eq!(is_reference(&json!(7), "7 apples"), Some(false));
+        assert_eq!(is_reference(&json!(7), "\"7\""), Some(false));
+        assert_eq!(is_reference(&json!(7), "1e999"), Some(false));
+    }
+
+    #[test]
+    fn large_integers_are_not_compared_as_floats() {
+        // 2^53 and 2^53 + 1 are the same 64-bit float.
+        let reference = json!(9_007_199_254_740_992_i64);
+        assert_eq!(is_reference(&reference, "9007199254740993"), Some(false));
+        assert_eq!(is_reference(&reference, "9007199254740992"), Some(true));
+    }
+
+    #[test]
+    fn structured_reference_is_compared_as_json() {
+        let reference = json!({"x": 1, "y": [true, 2]});
+        assert_eq!(
+            is_reference(&reference, "{\"y\": [true, 2], \"x\": 1}"),
+            Some(true)
+        );
+        assert_eq!(is_reference(&reference, "{\"x\": 1}"), Some(false));
+        assert_eq!(is_reference(&reference, &"[".repeat(60_000)), Some(false));
+        assert_eq!(is_reference(&json!(true), "true"), Some(true));
+    }
+
+    #[test]
+    fn null_reference_cannot_be_compared() {
+        assert_eq!(is_reference(&Value::Null, "null"), None);
+    }
+}

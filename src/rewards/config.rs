@@ -1,0 +1,142 @@
+//! Rewards as a recipe names them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Accuracy, AnswerSource, Format, FormatStyle, Reward, Rubric};
+use crate::error::{Error, Result};
+use crate::tasks::Task;
+
+/// One reward of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RewardConfig {
+    /// 1 for a right answer, 0 for a wrong one or none.
+    Accuracy {
+        /// Factor in the sum of rewards; R1-Zero weighs accuracy and format equally.
+        #[serde(default = "one")]
+        weight: f64,
+        /// Where the answer stands in the completion.
+        #[serde(default)]
+        answer: AnswerSource,
+    },
+    /// 1 for a completion of the asked-for shape, else 0.
+    Format {
+        /// Factor in the sum of rewards; R1-Zero weighs accuracy and format equally.
+        #[serde(default = "one")]
+        weight: f64,
+        /// The shape.
+        #[serde(default)]
+        style: FormatStyle,
+    },
+}
+
+impl RewardConfig {
+    /// Factor in the sum of rewards.
+    pub fn weight(&self) -> f64 {
+        match *self {
+            Self::Accuracy { weight, .. } | Self::Format { weight, .. } => weight,
+        }
+    }
+}
+
+impl Rubric {
+    /// The rubric of `configs`; answers are judged by `verifier`, or without one by the problem's reference.
+    ///
+    /// # Errors
+    /// When there are no rewards, two of one name, or a weight that is not finite.
+    pub fn build(configs: &[RewardConfig], verifier: Option<Arc<dyn Task>>) -> Result<Self> {
+        if configs.is_empty() {
+            return Err(Error::setting(
+                "rewards",
+                "no rewards, expected at least one",
+            ));
+        }
+        let mut rubric = Self::default();
+        for config in configs {
+            let reward: Box<dyn Reward> = match *config {
+                RewardConfig::Accuracy { answer, .. } => {
+                    Box::new(Accuracy::new(answer, verifier.clone()))
+                }
+                RewardConfig::Format { style, .. } => Box::new(Format::new(style)),
+            };
+            rubric.push(config.weight(), reward)?;
+        }
+        Ok(rubric)
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::data::{Problem, Prompt};
+    use crate::rewards::Attempt;
+
+    #[derive(Deserialize)]
+    struct Recipe {
+        rewards: Vec<RewardConfig>,
+    }
+
+    fn parse(text: &str) -> Result<Vec<RewardConfig>, toml::de::Error> {
+        toml::from_str::<Recipe>(text).map(|recipe| recipe.rewards)
+    }
+
+    #[test]
+    fn rewards_of_a_recipe_grade_a_completion() {
+        let configs = parse(
+            r#"
+            [[rewards]]
+            kind = "accuracy"
+            answer = "anywhere"
+            [[rewards]]
+            kind = "format"
+            style = "think_answer_inline"
+            weight = 0.2
+            "#,
+        )
+        .unwrap();
+        let rubric = Rubric::build(&configs, None).unwrap();
+        assert_eq!(rubric.names(), ["accuracy", "format"]);
+        assert_eq!(rubric.weights(), [1.0, 0.2]);
+        let graded = rubric.grade(&Attempt {
+            problem: &Problem {
+                prompt: Prompt::Text("70+91=?".into()),
+                answer: json!("161"),
+            },
+            completion: "<think>7+9=16, 0+1=1</think><answer>161</answer>",
+            token_count: 23,
+            finished: true,
+        });
+        assert_eq!(graded.total, Some(1.2));
+    }
+
+    #[test]
+    fn integer_weight_is_read() {
+        let configs = parse("rewards = [{ kind = \"format\", weight = 2 }]").unwrap();
+        assert_eq!(configs[0].weight(), 2.0);
+    }
+
+    #[test]
+    fn unknown_key_kind_or_style_is_refused() {
+        for text in [
+            r#"rewards = [{ kind = "format", wieght = 2 }]"#,
+            r#"rewards = [{ kind = "formt" }]"#,
+            r#"rewards = [{ kind = "format", style = "xml" }]"#,
+            r#"rewards = [{ kind = "accuracy", style = "think" }]"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rubric_without_rewards_is_refused() {
+        assert!(Rubric::build(&[], None).is_err());
+    }
+}

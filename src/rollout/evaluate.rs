@@ -1,0 +1,190 @@
+//! Held-out evaluation: pass@1 as the mean over samples, pass@k, and the majority's answer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Problem, PromptTemplate};
+use crate::error::{Error, Result};
+use crate::generation::{Completion, Engine, SamplingParams};
+use crate::rewards::{Accuracy, Format, FormatStyle, Rubric};
+use crate::seed::Seed;
+use crate::tasks::{Split, Task};
+use crate::tokenizer::Tokenizer;
+
+use super::{Estimate, Rollout, RolloutGroup, Rollouter, majority, pass_at_1, pass_at_k};
+
+/// Problems evaluated in one call of the engine.
+const PROBLEMS_AT_ONCE: usize = 16;
+
+/// How a model is evaluated. The default is the paper's: temperature 0.6, top-p 0.95.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Held-out problems.
+    pub problems: usize,
+    /// Samples of each problem, the `k` of cons@k. The paper takes 64 on AIME, 16 on MATH.
+    pub samples: usize,
+    /// How completions are sampled.
+    pub sampling: SamplingParams,
+    /// The shape that counts as well formed.
+    pub format: FormatStyle,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            problems: 100,
+            samples: 16,
+            sampling: SamplingParams {
+                temperature: 0.6,
+                top_p: 0.95,
+                ..SamplingParams::default()
+            },
+            format: FormatStyle::default(),
+        }
+    }
+}
+
+impl EvalConfig {
+    /// Checks the ranges; `key` names the settings in the message.
+    ///
+    /// # Errors
+    /// Names the first value out of range.
+    pub fn validate(&self, key: &str) -> Result<()> {
+        for (name, value) in [("problems", self.problems), ("samples", self.samples)] {
+            if value == 0 {
+                return Err(Error::setting(
+                    format!("{key}.{name}"),
+                    "must be at least 1",
+                ));
+            }
+        }
+        self.sampling.validate(&format!("{key}.sampling"))
+    }
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Held-out problems asked.
+    pub problems: usize,
+    /// Samples of each.
+    pub samples: usize,
+    /// Share of right samples, averaged over problems, with its 95 % interval.
+    #[serde(rename = "pass@1")]
+    pub pass_at_1: f64,
+    /// Lower and upper end of the interval of `pass@1`.
+    #[serde(rename = "pass@1_interval")]
+    pub pass_at_1_interval: [f64; 2],
+    /// Share of problems with a right answer among all samples, estimated without bias.
+    #[serde(rename = "pass@k")]
+    pub pass_at_k: f64,
+    /// Share of problems whose most frequent answer is right.
+    #[serde(rename = "cons@k")]
+    pub cons_at_k: f64,
+    /// Share of well-formed completions.
+    pub format: f64,
+    /// Mean length of a completion in tokens.
+    pub mean_tokens: f64,
+    /// Share of completions that ran out of tokens.
+    pub truncated: f64,
+}
+
+/// What is evaluated on what.
+pub struct EvaluationInput<'a> {
+    /// The model.
+    pub engine: &'a Engine<'a>,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Whose held-out problems are asked.
+    pub task: &'a dyn Task,
+    /// How prompts are put.
+    pub template: PromptTemplate,
+    /// Finds the answer in a completion and judges it.
+    pub accuracy: &'a Accuracy,
+    /// Where the samples' randomness comes from.
+    pub seed: Seed,
+}
+
+/// Asks the first held-out problems of the task; `on_finished` hears of each completion.
+///
+/// # Errors
+/// When a prompt cannot be encoded, the model fails, or the verifier fails by itself.
+pub fn evaluate(
+    input: &EvaluationInput<'_>,
+    config: &EvalConfig,
+    on_finished: &(dyn Fn(&Completion) + Sync),
+) -> Result<Evaluation> {
+    let rubric = Rubric::default().with(1.0, Format::new(config.format))?;
+    let rollouter = Rollouter {
+        tokenizer: input.tokenizer,
+        template: input.template,
+        sampling: &config.sampling,
+        rubric: &rubric,
+    };
+    let mut tally = Tally::default();
+    let indices: Vec<u64> = (0..config.problems as u64).collect();
+    for (part, indices) in indices.chunks(PROBLEMS_AT_ONCE).enumerate() {
+        let ask = |index: &u64| input.task.problem(Split::Test, *index);
+        let problems = indices.iter().map(ask).collect();
+        let seed = input.seed.child(part as u64);
+        let groups =
+            rollouter.roll_out(input.engine, problems, config.samples, seed, on_finished)?;
+        for group in &groups {
+            tally.add(group, input.accuracy)?;
+        }
+    }
+    Ok(tally.finish(config))
+}
+
+#[derive(Default)]
+struct Tally {
+    pass_at_1: Vec<f64>,
+    pass_at_k: f64,
+    cons_at_k: f64,
+    well_formed: f64,
+    tokens: usize,
+    truncated: usize,
+}
+
+impl Tally {
+    fn add(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<()> {
+        let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
+        let answers: Vec<Option<&str>> = texts.map(|text| accuracy.extract(text)).collect();
+        let mut right = 0;
+        for answer in answers.iter().flatten() {
+            right += usize::from(is_right(accuracy, &group.problem, answer)?);
+        }
+        let samples = group.rollouts.len();
+        self.pass_at_1.extend(pass_at_1(samples, right));
+        self.pass_at_k += pass_at_k(samples, right, samples).unwrap_or(0.0);
+        if let Some(answer) = majority(&answers) {
+            self.cons_at_k += f64::from(is_right(accuracy, &group.problem, answer)?);
+        }
+        let scores = group.rollouts.iter().filter_map(|r| r.graded.total);
+        self.well_formed += scores.sum::<f64>();
+        self.tokens += group.rollouts.iter().map(Rollout::tokens).sum::<usize>();
+        self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
+        Ok(())
+    }
+
+    fn finish(self, config: &EvalConfig) -> Evaluation {
+        let problems = self.pass_at_1.len() as f64;
+        let completions = problems * config.samples as f64;
+        let estimate = Estimate::over_problems(&self.pass_at_1);
+        Evaluation {
+            problems: config.problems,
+            samples: config.samples,
+            pass_at_1: estimate.map_or(0.0, |e| e.value),
+            pass_at_1_interval: estimate.map_or([0.0; 2], |e| [e.low, e.high]),
+            pass_at_k: self.pass_at_k / problems,
+            cons_at_k: self.cons_at_k / problems,
+            format: self.well_formed / completions,
+            mean_tokens: self.tokens as f64 / completions,
+            truncated: self.truncated as f64 / completions,
+        }
+    }
+}
+
+fn is_right(accuracy: &Accuracy, problem: &Problem, answer: &str) -> Result<bool> {
+    Ok(accuracy.is_right(problem, answer)?.unwrap_or(false))
+}

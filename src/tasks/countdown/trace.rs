@@ -1,0 +1,250 @@
+//! What a base model has read: people trying Countdown problems, well or badly.
+//!
+//! An author writes one attempt a line, worked out step by step and compared with the target:
+//!
+//! ```text
+//! <think>
+//! 3+5-7=8-7=1 no
+//! 3+5+7=8+7=15 yes
+//! </think>
+//! <answer>3+5+7</answer>
+//! ```
+//!
+//! A careful author goes on until an attempt fits and repeats none. The others repeat
+//! themselves, give up and answer with a miss, or trail off. Anyone slips in arithmetic, anyone
+//! may forget the tags.
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use super::Goal;
+use super::level::{Attempt, Level};
+use crate::error::{Error, Result};
+use crate::tasks::expression::Expression;
+
+/// Make-up of pretraining traces; every field but the last is a probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CountdownTraces {
+    /// The author is careful: never repeats an attempt and stops only when one fits.
+    pub careful: f64,
+    /// After a miss, an author who is not careful gives up and answers with the miss.
+    pub give_up: f64,
+    /// After a miss, an author who is not careful stops without an answer.
+    pub trail_off: f64,
+    /// A step's result is a little wrong.
+    pub slip: f64,
+    /// The whole trace has no tags.
+    pub untagged: f64,
+    /// Attempts after which even a careful author stops, at least 1.
+    pub max_attempts: usize,
+}
+
+impl Default for CountdownTraces {
+    fn default() -> Self {
+        Self {
+            careful: 0.15,
+            give_up: 0.5,
+            trail_off: 0.05,
+            slip: 0.01,
+            untagged: 0.25,
+            max_attempts: 8,
+        }
+    }
+}
+
+/// One line of thinking.
+struct Line {
+    expression: Expression,
+    /// The expression and its steps, as in `3+5-7=8-7=1`.
+    steps: String,
+    /// The value the author arrived at.
+    value: i64,
+}
+
+/// What the author writes after the thinking.
+enum Ending {
+    Answer(Expression),
+    Nothing,
+}
+
+impl CountdownTraces {
+    /// Checks the probabilities.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub(super) fn validate(&self) -> Result<()> {
+        let probabilities = [
+            ("traces.careful", self.careful),
+            ("traces.give_up", self.give_up),
+            ("traces.trail_off", self.trail_off),
+            ("traces.slip", self.slip),
+            ("traces.untagged", self.untagged),
+        ];
+        for (key, value) in probabilities {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::setting(key, format!("is {value}, expected 0 to 1")));
+            }
+        }
+        if self.max_attempts == 0 {
+            return Err(Error::setting(
+                "traces.max_attempts",
+                "is 0, expected 1 or more",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes the trace of one author.
+    pub(super) fn write(&self, goal: &Goal, level: Level, rng: &mut dyn Rng) -> String {
+        let tagged = !rng.random_bool(self.untagged);
+        let (thinking, ending) = self.think(goal, level, rng);
+        match (ending, tagged) {
+            (Ending::Answer(answer), true) => {
+                format!("<think>\n{thinking}</think>\n<answer>{answer}</answer>")
+            }
+            (Ending::Answer(answer), false) => format!("{thinking}answer {answer}"),
+            (Ending::Nothing, true) => format!("<think>\n{thinking}</think>"),
+            (Ending::Nothing, false) => thinking,
+        }
+    }
+
+    fn think(&self, goal: &Goal, level: Level, rng: &mut dyn Rng) -> (String, Ending) {
+        let careful = rng.random_bool(self.careful);
+        let mut thinking = String::new();
+        let mut tried = Vec::new();
+        loop {
+            let attempt = next_attempt(goal, level, careful.then_some(&tried), rng);
+            tried.push(attempt.value);
+            let line = self.work_out(attempt.expression, rng);
+            if line.value == goal.target {
+                thinking.push_str(&format!("{} yes\n", line.steps));
+                return (thinking, Ending::Answer(line.expression));
+            }
+            thinking.push_str(&format!("{} no\n", line.steps));
+            let stops = tried.len() >= self.max_attempts;
+            if stops || (!careful && rng.random_bool(self.give_up)) {
+                return (thinking, Ending::Answer(line.expression));
+            }
+            if !careful && rng.random_bool(self.trail_off) {
+                return (thinking, Ending::Nothing);
+            }
+        }
+    }
+
+    /// Works `expression` out step by step, with a slip now and then.
+    fn work_out(&self, expression: Expression, rng: &mut dyn Rng) -> Line {
+        let mut rest = expression.clone();
+        let mut steps = rest.to_string();
+        while let Some(operation) = rest.first_operation() {
+            let mut value = operation.integer().unwrap_or(0);
+            if rng.random_bool(self.slip) {
+                value += if rng.random_bool(0.5) { 1 } else { -1 };
+            }
+            *operation = Expression::Number(value.max(0));
+            steps.push_str(&format!("={rest}"));
+        }
+        Line {
+            expression,
+            steps,
+            value: rest.integer().unwrap_or(0),
+        }
+    }
+}
+
+/// An attempt at `goal`, with none of the values in `avoided` unless nothing else turns up.
+fn next_attempt(
+    goal: &Goal,
+    level: Level,
+    avoided: Option<&Vec<i64>>,
+    rng: &mut dyn Rng,
+) -> Attempt {
+    const DRAWS: usize = 100;
+    let mut attempts = (0..DRAWS).filter_map(|_| level.attempt(&goal.numbers, rng));
+    let fresh = |attempt: &Attempt| avoided.is_none_or(|values| !values.contains(&attempt.value));
+    let first = attempts.next();
+    match first {
+        Some(attempt) if !fresh(&attempt) => attempts.find(fresh).unwrap_or(attempt),
+        Some(attempt) => attempt,
+        None => Attempt::sum(&goal.numbers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+
+    fn goal() -> Goal {
+        Goal {
+            numbers: vec![3, 5, 7, 2],
+            target: 13,
+        }
+    }
+
+    fn traces(config: &CountdownTraces) -> Vec<String> {
+        let mut rng = Seed::new(2).rng();
+        let mut write = |_| config.write(&goal(), Level::Two, &mut rng);
+        (0..400).map(&mut write).collect()
+    }
+
+    fn is_right(trace: &str) -> bool {
+        let answer = trace.split_once("<answer>").map(|(_, rest)| rest);
+        let answer = answer.and_then(|rest| rest.strip_suffix("</answer>"));
+        answer.is_some_and(|answer| goal().is_reached_by(answer))
+    }
+
+    #[test]
+    fn a_careful_author_who_never_slips_is_right() {
+        let config = CountdownTraces {
+            careful: 1.0,
+            slip: 0.0,
+            untagged: 0.0,
+            ..CountdownTraces::default()
+        };
+        for trace in traces(&config) {
+            assert!(is_right(&trace), "{trace}");
+        }
+    }
+
+    #[test]
+    fn default_traces_are_of_varied_quality() {
+        let traces = traces(&CountdownTraces::default());
+        let count = |holds: &dyn Fn(&str) -> bool| traces.iter().filter(|t| holds(t)).count();
+        let right = count(&is_right);
+        assert!((60..240).contains(&right), "{right} of 400 are right");
+        assert!(count(&|trace| !trace.contains("<think>")) > 20);
+        assert!(count(&|trace| trace.contains("<think>") && !trace.contains("answer")) > 2);
+        assert!(count(&|trace| trace.contains("no\n</think>\n<answer>")) > 40);
+    }
+
+    #[test]
+    fn every_attempt_shows_its_steps() {
+        let config = CountdownTraces {
+            slip: 0.0,
+            untagged: 1.0,
+            ..CountdownTraces::default()
+        };
+        for trace in traces(&config) {
+            for line in trace.lines().filter(|line| line.contains('=')) {
+                let (steps, verdict) = line.rsplit_once(' ').expect("a verdict");
+                let values: Vec<_> = steps
+                    .split('=')
+                    .map(|step| Expression::parse(step).and_then(|step| step.integer()))
+                    .collect();
+                assert!(values.len() == 4 && values.iter().all(|value| *value == values[0]));
+                assert_eq!(verdict == "yes", values[0] == Some(13), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_probability_above_one_is_refused_by_name() {
+        let config = CountdownTraces {
+            slip: 1.5,
+            ..CountdownTraces::default()
+        };
+        let error = config.validate().expect_err("a refusal");
+        assert_eq!(error.to_string(), "`traces.slip`: is 1.5, expected 0 to 1");
+    }
+}

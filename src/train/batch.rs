@@ -1,0 +1,242 @@
+//! A slice of a micro-batch on a device: forward to log-probabilities, backward to gradients.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{LossInput, LossTotals, Objective, TrainingSample};
+use crate::error::Result;
+use crate::model::{Decoder, TokenGrid};
+use crate::ops::{self, HeadGradients, TokenLogprobs};
+
+/// Samples that went forward through the model.
+pub(super) struct Slice<'a> {
+    samples: &'a [TrainingSample],
+    decoder: Decoder,
+    /// Final hidden states with their graph, `[B·T, E]`.
+    states: Tensor<2>,
+    /// Rows of `states` that predict a trained token, `[N]`.
+    rows: Tensor<1, Int>,
+    /// Cells of the `[B, C]` grid that the trained tokens fill, `[N]`.
+    cells: Tensor<1, Int>,
+    targets: Tensor<1, Int>,
+    /// Hidden states that predict a trained token, without graph, `[N, E]`.
+    predicting: Tensor<2>,
+    forward: TokenLogprobs,
+    /// Longest completion.
+    columns: usize,
+}
+
+/// Gradients and logged sums of one slice.
+pub(super) struct SliceResult {
+    pub gradients: Vec<Tensor<2>>,
+    pub loss: f64,
+    pub sums: Vec<(&'static str, f64)>,
+}
+
+impl<'a> Slice<'a> {
+    /// Runs the model over `samples`; `None` if they have no trained token.
+    pub(super) fn forward(
+        decoder: &Decoder,
+        samples: &'a [TrainingSample],
+        temperature: f64,
+    ) -> Option<Self> {
+        let tokens = TrainedTokens::of(samples);
+        if tokens.targets.is_empty() {
+            return None;
+        }
+        let device = decoder.device();
+        let rows: Vec<&[u32]> = samples.iter().map(|sample| &sample.ids[..]).collect();
+        let input = decoder.input(&TokenGrid::right_padded(&rows, 0));
+        let states = decoder.hidden_states(&input, None);
+        let [b, t, e] = states.dims();
+        let states = states.reshape([b * t, e]);
+        let rows = ops::indices(tokens.rows, &device);
+        let targets = ops::indices(tokens.targets, &device);
+        let predicting = states.clone().inner().select(0, rows.clone());
+        let head = decoder.head().inner();
+        let forward = ops::token_logprobs(&predicting, &head, &targets, temperature);
+        Some(Self {
+            samples,
+            decoder: decoder.clone(),
+            states,
+            rows,
+            cells: ops::indices(tokens.cells, &device),
+            targets,
+            predicting,
+            forward,
+            columns: tokens.columns,
+        })
+    }
+
+    /// Log-probabilities of the trained tokens, sample by sample.
+    pub(super) fn logprobs(&self) -> Result<Vec<f32>> {
+        ops::read_floats(self.forward.logprobs.clone())
+    }
+
+    /// Entropies at the trained tokens, sample by sample.
+    pub(super) fn entropies(&self) -> Result<Vec<f32>> {
+        ops::read_floats(self.forward.entropies.clone())
+    }
+
+    /// Takes the loss and goes back to the gradients of all weights.
+    ///
+    /// The head's part is taken by hand in chunks; the blocks' part by autodiff, from the surrogate
+    /// `Σ h · dh` whose gradient with respect to `h` is `dh`.
+    pub(super) fn backward(
+        self,
+        objective: &dyn Objective,
+        totals: LossTotals,
+        entropy_threshold: Option<f32>,
+    ) -> Result<SliceResult> {
+        let input = self.loss_input(totals, entropy_threshold);
+        let (logprobs, entropies) = (input.logprobs.clone(), input.entropies.clone());
+        let output = objective.loss(&input);
+        let sums = self.read_sums(&input, output.loss.clone().inner(), output.sums)?;
+        let gradients = output.loss.backward();
+        let of_tokens = |leaf: &Tensor<2>| {
+            let gradient = leaf.grad(&gradients)?;
+            let cells = gradient.dims().iter().product::<usize>();
+            Some(gradient.reshape([cells]).select(0, self.cells.clone()))
+        };
+        let for_logprobs =
+            of_tokens(&logprobs).unwrap_or_else(|| self.forward.logprobs.zeros_like());
+        let for_entropies = of_tokens(&entropies);
+        let head = self.decoder.head().inner();
+        let HeadGradients { hidden, head } = ops::head_gradients(
+            &self.predicting,
+            &head,
+            &self.targets,
+            objective.temperature(),
+            &self.forward,
+            &for_logprobs,
+            for_entropies.as_ref(),
+        );
+        let (loss, sums) = sums;
+        Ok(SliceResult {
+            gradients: self.block_gradients(hidden, head),
+            loss,
+            sums,
+        })
+    }
+
+    fn block_gradients(self, hidden: Tensor<2>, head: Tensor<2>) -> Vec<Tensor<2>> {
+        let all = self.states.clone().inner().zeros_like();
+        let all = all.select_assign(0, self.rows, hidden, burn::tensor::IndexingUpdateOp::Add);
+        let surrogate = (self.states * Tensor::from_inner(all)).sum();
+        let mut gradients = surrogate.backward();
+        let head_index = self.decoder.head_index();
+        let parameters = self.decoder.parameters().iter().enumerate();
+        parameters
+            .map(|(index, parameter)| {
+                let own = parameter.grad_remove(&mut gradients);
+                match (own, index == head_index) {
+                    (Some(own), true) => own + head.clone(),
+                    (None, true) => head.clone(),
+                    (Some(own), false) => own,
+                    (None, false) => parameter.clone().inner().zeros_like(),
+                }
+            })
+            .collect()
+    }
+
+    fn loss_input(&self, totals: LossTotals, entropy_threshold: Option<f32>) -> LossInput {
+        let device = self.decoder.device();
+        let shape = [self.samples.len(), self.columns];
+        let leaf = |tokens: &Tensor<1>| {
+            let grid = Tensor::<1>::zeros([shape[0] * shape[1]], &device);
+            let cells = self.cells.clone();
+            let grid = grid.select_assign(
+                0,
+                cells,
+                tokens.clone(),
+                burn::tensor::IndexingUpdateOp::Add,
+            );
+            grid.reshape(shape).autodiff().require_grad()
+        };
+        let given = |values: fn(&TrainingSample) -> &[f32]| self.grid(values);
+        let mask =
+            |sample: &TrainingSample| sample.loss_mask.iter().map(|m| f32::from(*m)).collect();
+        let entropies = leaf(&self.forward.entropies);
+        let entropy_mask = entropy_threshold
+            .map(|threshold| entropies.clone().greater_equal_elem(threshold).float());
+        LossInput {
+            logprobs: leaf(&self.forward.logprobs),
+            entropy_mask,
+            entropies,
+            mask: self.rectangle(self.samples.iter().map(mask).collect()),
+            advantages: given(|sample| &sample.advantages),
+            old_logprobs: given(|sample| &sample.old_logprobs),
+            ref_logprobs: given(|sample| &sample.ref_logprobs),
+            sampler_logprobs: given(|sample| &sample.sampler_logprobs),
+            sampler_ratio: None,
+            totals,
+        }
+    }
+
+    /// Per-token host values as `[B, C]`; none where no sample has them.
+    fn grid(&self, values: fn(&TrainingSample) -> &[f32]) -> Option<Tensor<2>> {
+        let rows: Vec<Vec<f32>> = self.samples.iter().map(|s| values(s).to_vec()).collect();
+        rows.iter()
+            .any(|row| !row.is_empty())
+            .then(|| self.rectangle(rows))
+    }
+
+    fn rectangle(&self, rows: Vec<Vec<f32>>) -> Tensor<2> {
+        let mut values = Vec::with_capacity(rows.len() * self.columns);
+        for (index, row) in rows.iter().enumerate() {
+            values.extend_from_slice(row);
+            values.resize((index + 1) * self.columns, 0.0);
+        }
+        ops::floats(values, [rows.len(), self.columns], &self.decoder.device())
+    }
+
+    /// Reads the loss and all sums in one transfer.
+    fn read_sums(
+        &self,
+        input: &LossInput,
+        loss: Tensor<1>,
+        mut sums: Vec<(&'static str, Tensor<1>)>,
+    ) -> Result<(f64, Vec<(&'static str, f64)>)> {
+        if let Some(sampler) = &input.sampler_logprobs {
+            let gap = (input.logprobs.clone().inner() - sampler.clone()).abs();
+            sums.push(("sampler_gap", (gap * input.mask.clone()).sum()));
+        }
+        let tensors = sums.iter().map(|(_, sum)| sum.clone());
+        let all = Tensor::cat(std::iter::once(loss).chain(tensors).collect(), 0);
+        let values = ops::read_floats(all)?;
+        let names = sums.iter().map(|(name, _)| *name);
+        let sums = names.zip(values[1..].iter().map(|value| f64::from(*value)));
+        Ok((f64::from(values[0]), sums.collect()))
+    }
+}
+
+/// Where the trained tokens of some samples stand.
+struct TrainedTokens {
+    rows: Vec<usize>,
+    cells: Vec<usize>,
+    targets: Vec<usize>,
+    columns: usize,
+}
+
+impl TrainedTokens {
+    fn of(samples: &[TrainingSample]) -> Self {
+        let longest = samples.iter().map(|sample| sample.ids.len()).max();
+        let longest = longest.unwrap_or(0);
+        let columns = samples.iter().map(TrainingSample::completion_tokens).max();
+        let mut tokens = Self {
+            rows: Vec::new(),
+            cells: Vec::new(),
+            targets: Vec::new(),
+            columns: columns.unwrap_or(0),
+        };
+        for (index, sample) in samples.iter().enumerate() {
+            let trained = sample.loss_mask.iter().enumerate().filter(|(_, m)| **m);
+            for (column, _) in trained {
+                let position = sample.prompt_tokens + column;
+                tokens.rows.push(index * longest + position - 1);
+                tokens.cells.push(index * tokens.columns + column);
+                tokens.targets.push(sample.ids[position] as usize);
+            }
+        }
+        tokens
+    }
+}

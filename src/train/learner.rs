@@ -1,0 +1,318 @@
+//! The learner: a decoder, its optimiser, and the gradients gathered since the last step.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+
+use super::batch::{Slice, SliceResult};
+use super::optimizer::Update;
+use super::{AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, TrainingSample};
+use crate::error::Result;
+use crate::model::Decoder;
+use crate::ops;
+use crate::workers::Workers;
+
+/// Added to the gradient's norm before the clip divides by it, as torch does.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Trains a decoder.
+#[derive(Debug)]
+pub struct Learner {
+    decoder: Decoder,
+    optimizer: AdamW,
+    config: OptimConfig,
+    gradients: Option<Vec<Tensor<2>>>,
+    stats: StepStats,
+}
+
+/// What one optimiser step did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepStats {
+    /// The step's loss.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Tokens that counted.
+    pub tokens: usize,
+    /// Means over those tokens, by name.
+    pub means: BTreeMap<&'static str, f64>,
+}
+
+impl Learner {
+    /// A learner that starts at `decoder` with a fresh optimiser.
+    pub fn new(decoder: Decoder, config: OptimConfig) -> Self {
+        let optimizer = AdamW::new(decoder.parameters());
+        Self::resume(decoder, optimizer, config)
+    }
+
+    /// A learner that goes on from a saved optimiser.
+    pub fn resume(decoder: Decoder, optimizer: AdamW, config: OptimConfig) -> Self {
+        Self {
+            decoder,
+            optimizer,
+            config,
+            gradients: None,
+            stats: StepStats::default(),
+        }
+    }
+
+    /// A learner that goes on from `saved`, or starts at `decoder`.
+    pub fn restore(saved: Option<SavedState>, decoder: Decoder, config: OptimConfig) -> Self {
+        match saved {
+            Some(state) => Self::resume(state.decoder, state.optimizer, config),
+            None => Self::new(decoder, config),
+        }
+    }
+
+    /// Takes one optimiser step on `samples`, in micro-batches.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn train_on(
+        &mut self,
+        samples: &[TrainingSample],
+        objective: &dyn Objective,
+        batching: Batching,
+        lr: f64,
+        workers: &Workers,
+    ) -> Result<StepStats> {
+        let micro_batches = batching.split(samples);
+        let tokens: usize = samples.iter().map(TrainingSample::trained_tokens).sum();
+        for micro_batch in &micro_batches {
+            let count = micro_batches.len();
+            self.accumulate(micro_batch, objective, count, tokens as f64, workers)?;
+        }
+        self.step(lr, workers)
+    }
+
+    /// The model as it is now.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The optimiser's state.
+    pub fn optimizer(&self) -> &AdamW {
+        &self.optimizer
+    }
+
+    /// Gradients gathered since the last step, in the decoder's order.
+    pub fn gradients(&self) -> Option<&[Tensor<2>]> {
+        self.gradients.as_deref()
+    }
+
+    /// Adds the gradient of one micro-batch; returns its share of the step's loss.
+    ///
+    /// `micro_batches` and `step_tokens` are counts of the whole optimiser step.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn accumulate(
+        &mut self,
+        samples: &[TrainingSample],
+        objective: &dyn Objective,
+        micro_batches: usize,
+        step_tokens: f64,
+        workers: &Workers,
+    ) -> Result<f64> {
+        let temperature = objective.temperature();
+        let decoder = &self.decoder;
+        let forwards = workers.map(slices(samples, workers), |slice| {
+            Slice::forward(&decoder.tracked(), slice, temperature)
+        });
+        let forwards: Vec<Slice<'_>> = forwards.into_iter().flatten().collect();
+        let tokens = samples.iter().map(TrainingSample::trained_tokens).sum();
+        let (threshold, entropy_tokens) = entropy_threshold(&forwards, objective, tokens)?;
+        let totals = LossTotals {
+            sequences: samples.len(),
+            tokens,
+            entropy_tokens,
+            micro_batches,
+            step_tokens,
+        };
+        let results = workers.map(forwards, |slice| {
+            slice.backward(objective, totals, threshold)
+        });
+        let mut loss = 0.0;
+        for result in results {
+            let result = result?;
+            loss += result.loss;
+            self.add(result, workers);
+        }
+        self.stats.loss += loss;
+        self.stats.tokens += tokens;
+        Ok(loss)
+    }
+
+    /// Clips the gathered gradient, updates the weights at rate `lr` and reports.
+    ///
+    /// Without a gathered gradient (no token counted) nothing changes but the step count.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn step(&mut self, lr: f64, workers: &Workers) -> Result<StepStats> {
+        self.optimizer.steps += 1;
+        let mut stats = std::mem::take(&mut self.stats);
+        let tokens = stats.tokens.max(1) as f64;
+        stats.means.values_mut().for_each(|sum| *sum /= tokens);
+        let Some(gradients) = self.gradients.take() else {
+            return Ok(stats);
+        };
+        stats.grad_norm = norm(&gradients)?;
+        let limit = self.config.max_grad_norm;
+        let scale = match limit > 0.0 {
+            true => (limit / (stats.grad_norm + CLIP_EPSILON)).min(1.0),
+            false => 1.0,
+        };
+        self.update(gradients, scale, lr, workers);
+        Ok(stats)
+    }
+
+    fn update(&mut self, gradients: Vec<Tensor<2>>, scale: f64, lr: f64, workers: &Workers) {
+        let shapes = self.decoder.parameter_shapes();
+        let first = std::mem::take(&mut self.optimizer.first);
+        let second = std::mem::take(&mut self.optimizer.second);
+        let states = first.into_iter().zip(second);
+        let updates: Vec<Update> = self
+            .decoder
+            .parameters()
+            .iter()
+            .zip(gradients)
+            .zip(states)
+            .zip(shapes)
+            .map(|(((weight, gradient), (first, second)), shape)| Update {
+                weight: weight.clone(),
+                gradient: if scale < 1.0 {
+                    gradient * scale
+                } else {
+                    gradient
+                },
+                first,
+                second,
+                decays: shape.len() > 1,
+            })
+            .collect();
+        let (config, step) = (&self.config, self.optimizer.steps);
+        let mut weights = Vec::with_capacity(updates.len());
+        for [weight, first, second] in workers.map(updates, |update| update.apply(config, lr, step))
+        {
+            weights.push(weight);
+            self.optimizer.first.push(first);
+            self.optimizer.second.push(second);
+        }
+        self.decoder = self.decoder.with_parameters(weights);
+    }
+
+    fn add(&mut self, result: SliceResult, workers: &Workers) {
+        self.gradients = Some(match self.gradients.take() {
+            Some(sum) => {
+                let pairs = sum.into_iter().zip(result.gradients).collect();
+                workers.map(pairs, |(sum, new)| sum + new)
+            }
+            None => result.gradients,
+        });
+        for (name, sum) in result.sums {
+            *self.stats.means.entry(name).or_default() += sum;
+        }
+    }
+}
+
+impl Batching {
+    /// Log-probabilities of the trained tokens of each sample under `decoder`, with 0 where a token
+    /// is not trained.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn score(
+        self,
+        decoder: &Decoder,
+        samples: &[TrainingSample],
+        temperature: f64,
+        workers: &Workers,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut scores = Vec::with_capacity(samples.len());
+        for micro_batch in self.split(samples) {
+            let results = workers.map(slices(micro_batch, workers), |slice| {
+                let Some(forward) = Slice::forward(decoder, slice, temperature) else {
+                    let zeros = |sample: &TrainingSample| vec![0.0; sample.completion_tokens()];
+                    return Ok(slice.iter().map(zeros).collect());
+                };
+                Ok(spread(slice, &forward.logprobs()?))
+            });
+            for result in results {
+                let result: Vec<Vec<f32>> = result?;
+                scores.extend(result);
+            }
+        }
+        Ok(scores)
+    }
+}
+
+/// Cuts samples in one run of neighbours a worker, of nearly equal numbers of tokens.
+fn slices<'a>(samples: &'a [TrainingSample], workers: &Workers) -> Vec<&'a [TrainingSample]> {
+    let total: usize = samples.iter().map(|sample| sample.ids.len()).sum();
+    let share = total.div_ceil(workers.count()).max(1);
+    let mut slices = Vec::with_capacity(workers.count());
+    let (mut start, mut tokens) = (0, 0);
+    for (index, sample) in samples.iter().enumerate() {
+        tokens += sample.ids.len();
+        if tokens >= share * (slices.len() + 1) || index + 1 == samples.len() {
+            slices.push(&samples[start..=index]);
+            start = index + 1;
+        }
+    }
+    slices
+}
+
+/// Puts the values of trained tokens back in place, sample by sample.
+fn spread(samples: &[TrainingSample], values: &[f32]) -> Vec<Vec<f32>> {
+    let mut values = values.iter().copied();
+    let place = |counts: &bool| match counts {
+        true => values.next().expect("one value a trained token"),
+        false => 0.0,
+    };
+    let mut place = place;
+    samples
+        .iter()
+        .map(|sample| sample.loss_mask.iter().map(&mut place).collect())
+        .collect()
+}
+
+/// The entropy above which tokens are kept, with how many are.
+fn entropy_threshold(
+    slices: &[Slice<'_>],
+    objective: &dyn Objective,
+    tokens: usize,
+) -> Result<(Option<f32>, usize)> {
+    let share = objective.top_entropy_share();
+    if share >= 1.0 {
+        return Ok((None, tokens));
+    }
+    let mut entropies = Vec::with_capacity(tokens);
+    for slice in slices {
+        entropies.extend(slice.entropies()?);
+    }
+    let threshold = quantile(&mut entropies, 1.0 - share);
+    let kept = entropies.iter().filter(|h| **h >= threshold).count();
+    Ok((Some(threshold), kept))
+}
+
+/// The quantile between neighbouring values, by linear interpolation.
+pub(super) fn quantile(values: &mut [f32], share: f64) -> f32 {
+    values.sort_by(f32::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let place = share * last as f64;
+    let (below, above) = (
+        values[place.floor() as usize],
+        values[place.ceil() as usize],
+    );
+    below + (above - below) * place.fract() as f32
+}
+
+/// Euclidean norm over all gradients, read in one transfer.
+fn norm(gradients: &[Tensor<2>]) -> Result<f64> {
+    let squares = gradients.iter().map(|g| g.clone().square().sum()).collect();
+    let squares = ops::read_floats(Tensor::<1>::cat(squares, 0))?;
+    Ok(squares.iter().map(|s| f64::from(*s)).sum::<f64>().sqrt())
+}

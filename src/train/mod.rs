@@ -1,0 +1,28 @@
+//! Training: samples in, better weights out.
+//!
+//! The learner is blind to the algorithm: it sees samples, masks and an [`Objective`]. GRPO, SFT and
+//! pretraining differ in how the samples were made and in the objective.
+//!
+//! Shape letters: `B` samples, `C` trained positions (padded), `N` trained tokens, `E` hidden width.
+
+mod batch;
+mod grpo;
+mod learner;
+pub mod loss;
+mod objective;
+mod optimizer;
+mod sample;
+mod saved_state;
+mod schedule;
+mod stage;
+mod supervised;
+
+pub use grpo::{GrpoConfig, train_grpo};
+pub use learner::{Learner, StepStats};
+pub use objective::{LossInput, LossOutput, LossTotals, Objective};
+pub use optimizer::{AdamW, OptimConfig};
+pub use sample::{Batching, TrainingSample};
+pub use saved_state::SavedState;
+pub use schedule::Schedule;
+pub use stage::{StageContext, StepRecord};
+pub use supervised::{SupervisedPlan, Trained, train_supervised};

@@ -1,0 +1,78 @@
+//! One sequence to train on, as host data.
+
+use serde::{Deserialize, Serialize};
+
+/// A sequence with what its loss needs.
+///
+/// Positions of a sequence are split in the prompt, which is only read, and the completion, whose
+/// tokens may be trained on. All vectors but `ids` have one value a completion token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSample {
+    /// Prompt and completion.
+    pub ids: Vec<u32>,
+    /// Tokens of the prompt, at least one: the first token of a text has no prediction.
+    pub prompt_tokens: usize,
+    /// Whether each completion token counts in the loss.
+    pub loss_mask: Vec<bool>,
+    /// Advantage of each completion token; empty where the objective has none.
+    pub advantages: Vec<f32>,
+    /// Log-probabilities under the policy before this step's updates, nats; empty means "as now".
+    pub old_logprobs: Vec<f32>,
+    /// Log-probabilities under the frozen reference, nats; empty without one.
+    pub ref_logprobs: Vec<f32>,
+    /// Log-probabilities under which the completion was sampled, nats; empty when not sampled.
+    pub sampler_logprobs: Vec<f32>,
+}
+
+impl TrainingSample {
+    /// A sample whose completion is trained on whole.
+    pub fn new(prompt: &[u32], completion: &[u32]) -> Self {
+        Self {
+            ids: [prompt, completion].concat(),
+            prompt_tokens: prompt.len(),
+            loss_mask: vec![true; completion.len()],
+            ..Self::default()
+        }
+    }
+
+    /// Tokens of the completion.
+    pub fn completion_tokens(&self) -> usize {
+        self.ids.len() - self.prompt_tokens
+    }
+
+    /// Completion tokens that count in the loss.
+    pub fn trained_tokens(&self) -> usize {
+        self.loss_mask.iter().filter(|counts| **counts).count()
+    }
+}
+
+/// How the samples of one optimiser step are cut into micro-batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batching {
+    /// Sequences whose activations are in memory together; 0 takes all of a step.
+    pub micro_batch: usize,
+    /// Worker threads that share a micro-batch on the CPU; 0 takes the machine's cores. Results
+    /// depend on it in the last bits, so a run that must repeat elsewhere names it.
+    pub workers: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            micro_batch: 0,
+            workers: 0,
+        }
+    }
+}
+
+impl Batching {
+    /// Cuts `samples` in micro-batches, in order.
+    pub fn split<'a>(&self, samples: &'a [TrainingSample]) -> Vec<&'a [TrainingSample]> {
+        let size = match self.micro_batch {
+            0 => samples.len().max(1),
+            size => size,
+        };
+        samples.chunks(size).collect()
+    }
+}
