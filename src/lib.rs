@@ -1,18 +1,37 @@
-//! emberl
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
-pub mod data;
-pub mod device;
+
 pub mod error;
-pub mod files;
-pub mod generation;
-pub mod model;
-pub mod ops;
-pub mod rewards;
 pub mod seed;
-pub mod tasks;
-pub mod tokenizer;
+
+pub mod files;
+pub mod progress;
+
+pub mod device;
 pub mod workers;
 
-pub mod progress;
+pub mod ops;
+
+pub mod tokenizer;
+
+pub mod data;
+
+pub mod tasks;
+
+pub mod rewards;
+
+pub mod model;
+
+pub mod generation;
+
 pub mod rollout;
+
 pub mod train;
+
+pub mod recipe;
+
+pub mod pipeline;
+
+pub mod report;
+
+pub mod cli;

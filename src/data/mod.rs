@@ -5,6 +5,7 @@ mod jsonl;
 mod order;
 mod problem;
 mod prompt_template;
+mod reference;
 
 pub use example::{Example, read_examples};
 pub use jsonl::{JsonLine, read_json_lines};

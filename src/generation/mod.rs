@@ -2,9 +2,11 @@
 
 mod batch;
 mod engine;
+mod eos;
 mod sampler;
 mod sampling_params;
 
 pub use engine::{Completion, Engine, FinishReason, GenerationRequest};
+pub use eos::eos_token_ids;
 pub use sampler::{Draw, Sampler};
 pub use sampling_params::SamplingParams;

@@ -13,9 +13,6 @@ use crate::files;
 use crate::ops;
 use crate::seed::Seed;
 
-/// Standard deviation of fresh matrices: transformers' `initializer_range`.
-const INITIAL_DEVIATION: f32 = 0.02;
-
 impl Decoder {
     /// Loads `config.json` and the weights of a model folder, as f32, one tensor at a time.
     ///
@@ -51,9 +48,13 @@ impl Decoder {
         files::write_text(&dir.join("config.json"), &config.to_json())
     }
 
-    /// A model with fresh weights: normal matrices, norms of one, biases of zero.
-    pub fn random(config: ModelConfig, seed: Seed, device: &Device) -> Self {
-        let normal = Normal::new(0.0, INITIAL_DEVIATION).expect("a deviation above zero");
+    /// A model with fresh weights: normal matrices of the given standard deviation (transformers'
+    /// `initializer_range`, there 0.02), norms of one, biases of zero.
+    ///
+    /// # Panics
+    /// When the deviation is negative or not finite.
+    pub fn random(config: ModelConfig, deviation: f64, seed: Seed, device: &Device) -> Self {
+        let normal = Normal::new(0.0, deviation as f32).expect("a deviation of at least zero");
         let fresh = |(index, (name, shape)): (usize, (String, Vec<usize>))| {
             let count = shape.iter().product();
             let values = if name.ends_with("norm.weight") {

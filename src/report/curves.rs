@@ -44,7 +44,7 @@ const TOPICS: [Topic; 12] = [
         Scale::Free,
     ),
     topic("gradient norm", &["grad_norm"], Scale::Free),
-    topic("clipped tokens", &["clip_fraction"], Scale::Free),
+    topic("clipped tokens", &["clip_low", "clip_high"], Scale::Free),
     topic("truncated completions", &["truncated"], Scale::Free),
     topic("learning rate", &["learning_rate"], Scale::Exact),
     topic("tokens/s", &["tokens_per_second"], Scale::Free),

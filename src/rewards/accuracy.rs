@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::answer::is_reference;
 use super::{AnswerSource, Attempt, Reward};
 use crate::data::Problem;
 use crate::error::Result;
@@ -36,8 +35,9 @@ impl Accuracy {
     /// When the verifier fails by itself.
     pub fn is_right(&self, problem: &Problem, answer: &str) -> Result<Option<bool>> {
         match &self.verifier {
+            Some(_) if problem.answer.is_null() => Ok(None),
             Some(task) => task.verify(problem, answer).map(Some),
-            None => Ok(is_reference(&problem.answer, answer)),
+            None => Ok(problem.is_answered_by(answer)),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Reward for Accuracy {
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
         let verdict = match self.extract(attempt.completion) {
             Some(answer) => self.is_right(attempt.problem, answer)?,
-            None if self.verifier.is_none() && attempt.problem.answer.is_null() => None,
+            None if attempt.problem.answer.is_null() => None,
             None => Some(false),
         };
         Ok(verdict.map(|is_right| f64::from(u8::from(is_right))))

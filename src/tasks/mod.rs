@@ -3,6 +3,7 @@
 mod arithmetic;
 mod countdown;
 mod expression;
+mod jsonl;
 mod question;
 mod split;
 
@@ -15,6 +16,7 @@ use crate::error::Result;
 pub use arithmetic::{Arithmetic, ArithmeticConfig};
 pub use countdown::{Countdown, CountdownConfig, CountdownTraces, Level};
 pub use expression::{Expression, Operator};
+pub use jsonl::{Jsonl, JsonlConfig};
 pub use question::PromptStyle;
 pub use split::Split;
 
@@ -25,6 +27,12 @@ pub trait Task: Send + Sync {
 
     /// Problem number `index` of `split`: the same for the same task settings and seed.
     fn problem(&self, split: Split, index: u64) -> Problem;
+
+    /// Problems of `split`, after which they repeat; `None` when they do not end.
+    fn size(&self, split: Split) -> Option<usize> {
+        let _ = split;
+        None
+    }
 
     /// Whether `answer`, as the model wrote it, solves `problem`.
     ///
@@ -48,6 +56,8 @@ pub enum TaskConfig {
     Countdown(CountdownConfig),
     /// Work out a sum.
     Arithmetic(ArithmeticConfig),
+    /// Problems from JSON Lines files.
+    Jsonl(JsonlConfig),
 }
 
 impl TaskConfig {
@@ -59,6 +69,7 @@ impl TaskConfig {
         Ok(match self {
             Self::Countdown(config) => Box::new(Countdown::new(config.clone())?),
             Self::Arithmetic(config) => Box::new(Arithmetic::new(config.clone())?),
+            Self::Jsonl(config) => Box::new(Jsonl::new(config)?),
         })
     }
 }

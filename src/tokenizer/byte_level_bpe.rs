@@ -216,3 +216,167 @@ fn transformers_config(config: &BpeConfig) -> serde_json::Value {
     }
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{ChatOptions, Message};
+
+    const TEXTS: [&str; 4] = [
+        "<think>12 + 34 = 46, so the answer is 46.</think><answer>46</answer>",
+        "the answer to the question is the answer",
+        "naïve café, naïve café: 12 34 12 34",
+        "你好，世界！你好，世界！",
+    ];
+
+    fn train(config: &BpeConfig) -> Tokenizer {
+        train_byte_level_bpe(TEXTS.iter(), config).unwrap()
+    }
+
+    #[test]
+    fn every_text_comes_back_as_it_was() {
+        let tokenizer = train(&BpeConfig::default());
+        for text in [
+            "",
+            " \t\r\n\u{0}\u{7f} ",
+            "the answer <think> is</think>\n\n46",
+            "e\u{301} and \u{e9} stay apart; ﬁ, Ω, \u{fffd}, 🙂👩‍👩‍👧, עברית",
+            "<|im_start|>user<|im_end|>",
+        ] {
+            let ids = tokenizer.encode(text, true).unwrap();
+            assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn every_byte_has_a_token_and_listed_tokens_come_last() {
+        let config = BpeConfig::default();
+        let tokenizer = train(&config);
+        for byte in ByteLevel::alphabet() {
+            assert!(tokenizer.token_to_id(&byte.to_string()).is_some());
+        }
+        let first = tokenizer.vocabulary_size() - config.unsplit_tokens().count();
+        let ids: Vec<_> = (first..tokenizer.vocabulary_size())
+            .map(|id| tokenizer.id_to_token(id as u32).unwrap())
+            .collect();
+        assert_eq!(ids, config.unsplit_tokens().collect::<Vec<_>>());
+        assert_eq!(
+            tokenizer.eos_token_id(),
+            tokenizer.token_to_id("<|im_end|>")
+        );
+        assert_eq!(
+            tokenizer.pad_token_id(),
+            tokenizer.token_to_id("<|endoftext|>")
+        );
+        assert_eq!(tokenizer.bos_token_id(), None);
+    }
+
+    #[test]
+    fn the_order_of_the_texts_does_not_matter() {
+        let backwards = TEXTS.iter().rev();
+        let backwards = train_byte_level_bpe(backwards, &BpeConfig::default()).unwrap();
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        train(&BpeConfig::default()).save(one.path()).unwrap();
+        backwards.save(other.path()).unwrap();
+        let read = |folder: &tempfile::TempDir| {
+            std::fs::read_to_string(folder.path().join("tokenizer.json")).unwrap()
+        };
+        assert_eq!(read(&one), read(&other));
+    }
+
+    #[test]
+    fn vocabulary_size_counts_every_token() {
+        let config = BpeConfig {
+            vocabulary_size: 270,
+            ..BpeConfig::default()
+        };
+        assert_eq!(train(&config).vocabulary_size(), 270);
+    }
+
+    #[test]
+    fn no_merges_are_spent_on_listed_tokens() {
+        let texts = ["<think></think><answer></answer><|im_start|><|im_end|>"; 9];
+        let tokenizer = train_byte_level_bpe(texts.iter(), &BpeConfig::default()).unwrap();
+        assert_eq!(tokenizer.vocabulary_size(), 256 + 7);
+    }
+
+    #[test]
+    fn digits_stand_alone_unless_asked_otherwise() {
+        let grouped = BpeConfig {
+            single_digits: false,
+            ..BpeConfig::default()
+        };
+        let count = |config: &BpeConfig| train(config).encode("12", true).unwrap().len();
+        assert_eq!(count(&BpeConfig::default()), 2);
+        assert_eq!(count(&grouped), 1);
+    }
+
+    #[test]
+    fn special_tokens_can_be_left_out_of_text_and_added_ones_stay() {
+        let tokenizer = train(&BpeConfig::default());
+        let chat = [Message::user("a"), Message::assistant("<think>b</think>c")];
+        let ids = tokenizer
+            .encode_chat(&chat, &ChatOptions::default())
+            .unwrap();
+        assert_eq!(
+            tokenizer.decode(&ids, true).unwrap(),
+            "user\na\nassistant\n<think>b</think>c\n"
+        );
+    }
+
+    #[test]
+    fn a_saved_tokenizer_reads_back_equal() {
+        let tokenizer = train(&BpeConfig::default());
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer.save(&folder.path().join("new")).unwrap();
+        let read = Tokenizer::load(&folder.path().join("new")).unwrap();
+        assert_eq!(
+            read.encode(TEXTS[0], false).unwrap(),
+            tokenizer.encode(TEXTS[0], false).unwrap()
+        );
+        assert_eq!(read.eos_token_id(), tokenizer.eos_token_id());
+        let chat = [Message::user("a")];
+        let options = ChatOptions::default();
+        assert_eq!(
+            read.render_chat(&chat, &options).unwrap(),
+            tokenizer.render_chat(&chat, &options).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_work_names_the_field() {
+        let wrong = [
+            BpeConfig {
+                vocabulary_size: 262,
+                ..BpeConfig::default()
+            },
+            BpeConfig {
+                eos_token: "<eos>".into(),
+                ..BpeConfig::default()
+            },
+            BpeConfig {
+                pad_token: "<think>".into(),
+                ..BpeConfig::default()
+            },
+            BpeConfig {
+                added_tokens: vec!["<|im_end|>".into()],
+                ..BpeConfig::default()
+            },
+            BpeConfig {
+                added_tokens: vec![String::new()],
+                ..BpeConfig::default()
+            },
+        ];
+        let fields = [
+            "vocabulary_size",
+            "eos_token",
+            "pad_token",
+            "added_tokens",
+            "added_tokens",
+        ];
+        for (config, field) in wrong.iter().zip(fields) {
+            let error = train_byte_level_bpe(TEXTS.iter(), config).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("`{field}`: ")));
+        }
+    }
+}

@@ -133,3 +133,166 @@ fn problem(problem: impl Into<String>) -> Error {
         problem: problem.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn render_with(source: &str, options: &ChatOptions) -> Result<String> {
+        let template = ChatTemplate::new("t.jinja".into(), source);
+        let tokens = Map::from_iter([("eos_token".to_owned(), json!("</s>"))]);
+        let messages = [Message::user("a"), Message::assistant("b")];
+        template.render(&tokens, &messages, options)
+    }
+
+    fn render(source: &str) -> Result<String> {
+        render_with(source, &ChatOptions::default())
+    }
+
+    #[track_caller]
+    fn assert_renders(source: &str, expected: &str) {
+        assert_eq!(render(source).unwrap(), expected);
+    }
+
+    #[test]
+    fn slices_loop_controls_and_methods_work_as_in_python() {
+        assert_renders(
+            "{{ messages[1:][0].role }}{{ messages[-1].content }}",
+            "assistantb",
+        );
+        assert_renders(
+            "{% for m in messages[::-1] %}{{ m.role }},{% endfor %}",
+            "assistant,user,",
+        );
+        assert_renders(
+            "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}\
+             {% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "02",
+        );
+        assert_renders(
+            "{{ 'x</think>\\ny'.split('</think>')[-1].lstrip('\\n') }}",
+            "y",
+        );
+        assert_renders("{{ 'a-b-c'.rsplit('-', maxsplit=1) }}", "['a-b', 'c']");
+        assert_renders("{{ 'abc'.removeprefix('a').removesuffix('c') }}", "b");
+    }
+
+    #[test]
+    fn blocks_are_trimmed_and_one_last_line_end_dropped() {
+        assert_renders("{% if true %}\n  a\n  {% endif %}\nb\n\n", "  a\nb\n");
+    }
+
+    #[test]
+    fn tags_around_what_the_model_wrote_leave_its_text() {
+        assert_renders(
+            "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
+            "ab",
+        );
+    }
+
+    #[test]
+    fn undefined_variables_are_empty_but_have_no_fields() {
+        assert_renders(
+            "{{ x }}{{ x is defined }}{{ x | length }}{{ eos_token }}",
+            "False0</s>",
+        );
+        assert!(render("{{ x.y }}").is_err());
+    }
+
+    #[test]
+    fn values_print_as_python_prints_them() {
+        assert_renders(
+            "{{ none }} {{ true }} {{ 1.0 }} {{ 1e-5 }}",
+            "None True 1.0 1e-05",
+        );
+        assert_renders(
+            "{{ ['a', none, \"it's\", {'k': 2}] }}",
+            "['a', None, \"it's\", {'k': 2}]",
+        );
+        assert_renders("{{ none is iterable }} {{ 'a' is sequence }}", "False True");
+    }
+
+    #[test]
+    fn json_is_that_of_python() {
+        let value = json!({"z": [1, 1e-5, true, null], "a": {"é<&>\n": {}}});
+        let options = ChatOptions {
+            variables: Map::from_iter([("v".to_owned(), value)]),
+            ..ChatOptions::default()
+        };
+        for (source, expected) in [
+            (
+                "{{ v | tojson }}",
+                r#"{"z": [1, 1e-05, true, null], "a": {"é<&>\n": {}}}"#,
+            ),
+            (
+                "{{ v | tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':')) }}",
+                r#"{"a":{"\u00e9<&>\n":{}},"z":[1,1e-05,true,null]}"#,
+            ),
+            ("{{ v.a | tojson(indent=2) }}", "{\n  \"é<&>\\n\": {}\n}"),
+        ] {
+            assert_eq!(render_with(source, &options).unwrap(), expected);
+        }
+        assert!(render("{{ x | tojson }}").is_err());
+    }
+
+    #[test]
+    fn dates_are_formatted() {
+        let year = time::OffsetDateTime::now_utc().year();
+        let text = render("{{ strftime_now('%Y') }}").unwrap();
+        assert!((text.parse::<i32>().unwrap() - year).abs() <= 1);
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_template_says() {
+        let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("chat template: "));
+        assert!(text.contains("roles must alternate"), "{text}");
+        assert!(text.contains("t.jinja"), "{text}");
+    }
+
+    #[test]
+    fn a_broken_template_names_its_file() {
+        let error = render("{% if %}").unwrap_err().to_string();
+        assert!(error.contains("t.jinja"), "{error}");
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let source =
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+        assert!(render(source).is_err());
+    }
+
+    #[test]
+    fn a_conversation_needs_a_message() {
+        let template = ChatTemplate::new(String::new(), "x");
+        assert!(
+            template
+                .render(&Map::new(), &[], &ChatOptions::default())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn named_templates_are_chosen_by_tools() {
+        let named = json!([
+            {"name": "default", "template": "d"},
+            {"name": "tool_use", "template": "t"},
+            {"name": "rag", "template": "r"},
+        ]);
+        let template = ChatTemplate::from_config(String::new(), &named).unwrap();
+        let mut options = ChatOptions::default();
+        let messages = [Message::user("a")];
+        assert_eq!(
+            template.render(&Map::new(), &messages, &options).unwrap(),
+            "d"
+        );
+        options.tools = Some(json!([]));
+        assert_eq!(
+            template.render(&Map::new(), &messages, &options).unwrap(),
+            "t"
+        );
+    }
+}

@@ -86,3 +86,96 @@ impl<'a> DecodeStream<'a> {
         self.tokenizer.decode(ids, self.skip_special_tokens)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::files::TokenizerFiles;
+    use crate::tokenizer::{BpeConfig, train_byte_level_bpe};
+    use serde_json::json;
+
+    fn bytes_only() -> Tokenizer {
+        train_byte_level_bpe([""].iter(), &BpeConfig::default()).unwrap()
+    }
+
+    fn pieces(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
+        let mut stream = tokenizer.decode_stream(false);
+        let mut pieces: Vec<_> = ids
+            .iter()
+            .filter_map(|id| stream.push(*id).unwrap())
+            .collect();
+        pieces.extend(stream.flush().unwrap());
+        pieces
+    }
+
+    #[test]
+    fn characters_come_out_whole() {
+        let tokenizer = bytes_only();
+        let ids = tokenizer.encode("a你🙂b", false).unwrap();
+        assert_eq!(ids.len(), 9);
+        assert_eq!(pieces(&tokenizer, &ids), ["a", "你", "🙂", "b"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_out_as_the_whole_decoding_shows_them() {
+        let tokenizer = bytes_only();
+        let mut state = 1u32;
+        for length in 0..200 {
+            let ids: Vec<_> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 16) % tokenizer.vocabulary_size() as u32
+                })
+                .collect();
+            let whole = tokenizer.decode(&ids, false).unwrap();
+            assert_eq!(pieces(&tokenizer, &ids).concat(), whole);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_character_appears_only_at_the_end() {
+        let tokenizer = bytes_only();
+        let ids = tokenizer.encode("a🙂", false).unwrap();
+        assert_eq!(pieces(&tokenizer, &ids[..4]), ["a", "\u{fffd}"]);
+    }
+
+    /// A vocabulary as SentencePiece makes it: `▁` for spaces, the first of which is dropped, and
+    /// bytes as `<0xE4>`.
+    fn with_byte_fallback() -> Tokenizer {
+        let tokens = ["▁a", "▁b", "c", "▁", "<0xC3>", "<0xA9>", "<0xFF>"];
+        let vocabulary: serde_json::Map<_, _> = (0..)
+            .zip(tokens)
+            .map(|(id, token)| (token.into(), json!(id)))
+            .collect();
+        let content = json!({
+            "version": "1.0", "added_tokens": [],
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"}, {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ]},
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "byte_fallback": true},
+        });
+        Tokenizer::from_files(TokenizerFiles::new(content.to_string(), &json!({}))).unwrap()
+    }
+
+    #[test]
+    fn leading_spaces_and_fallback_bytes_are_those_of_the_whole_decoding() {
+        let tokenizer = with_byte_fallback();
+        for (ids, expected) in [
+            (vec![0, 1, 2, 0], "a bc a"),
+            (vec![3, 3, 0, 3, 3, 2], " a  c"),
+            (vec![0, 4, 5, 1], "aé b"),
+            (vec![0, 4, 5, 6, 1], "a\u{fffd}\u{fffd}\u{fffd} b"),
+        ] {
+            assert_eq!(
+                pieces(&tokenizer, &ids).concat(),
+                tokenizer.decode(&ids, false).unwrap()
+            );
+            assert_eq!(
+                tokenizer.decode(&ids, false).unwrap().trim_start(),
+                expected.trim_start()
+            );
+        }
+    }
+}

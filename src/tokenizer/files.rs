@@ -60,11 +60,6 @@ impl TokenizerFiles {
         }
     }
 
-    /// The folder the files were read from; empty if from none.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Where the configuration is, for messages.
     pub fn config_path(&self) -> PathBuf {
         self.folder.join(CONFIG_FILE)
@@ -152,4 +147,108 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
         .map_err(Error::io(path, "write"))?;
     let renamed = file.persist(path).map_err(|error| error.error);
     renamed.map(drop).map_err(Error::io(path, "write"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{BpeConfig, ChatOptions, Message, Tokenizer, train_byte_level_bpe};
+    use tempfile::TempDir;
+
+    /// A folder with a tokenizer whose files `change` then changes.
+    fn folder(change: impl Fn(&Path)) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = train_byte_level_bpe(["a"].iter(), &BpeConfig::default()).unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        change(folder.path());
+        folder
+    }
+
+    fn rendered(folder: &TempDir) -> Result<String> {
+        let tokenizer = Tokenizer::load(folder.path())?;
+        tokenizer.render_chat(&[Message::user("hi")], &ChatOptions::default())
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        type Change = fn(&Path);
+        let cases: [(&str, Change); 5] = [
+            (VOCABULARY_FILE, |f| {
+                fs::remove_file(f.join(VOCABULARY_FILE)).unwrap()
+            }),
+            (VOCABULARY_FILE, |f| {
+                fs::write(f.join(VOCABULARY_FILE), "{\"model\"").unwrap()
+            }),
+            (CONFIG_FILE, |f| {
+                fs::write(f.join(CONFIG_FILE), "[]").unwrap()
+            }),
+            (CONFIG_FILE, |f| {
+                fs::write(
+                    f.join(CONFIG_FILE),
+                    r#"{"eos_token": {"content": "<eos>"}}"#,
+                )
+                .unwrap();
+            }),
+            (CONFIG_FILE, |f| {
+                fs::write(f.join(CONFIG_FILE), r#"{"chat_template": 3}"#).unwrap()
+            }),
+        ];
+        for (file, change) in cases {
+            let folder = folder(change);
+            let error = Tokenizer::load(folder.path()).unwrap_err().to_string();
+            let path = folder.path().join(file).display().to_string();
+            assert!(error.starts_with(&path), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_file_wins_over_the_configuration() {
+        let folder = folder(|f| fs::write(f.join(TEMPLATE_FILE), "{{ messages|length }}").unwrap());
+        assert_eq!(rendered(&folder).unwrap(), "1");
+    }
+
+    #[test]
+    fn special_tokens_may_be_objects_and_reach_the_template() {
+        let folder = folder(|f| {
+            let config = r#"{"eos_token": {"content": "<|im_end|>", "lstrip": false},
+                "add_bos_token": false, "chat_template": "{{ eos_token }}{{ bos_token }}"}"#;
+            fs::write(f.join(CONFIG_FILE), config).unwrap();
+        });
+        assert_eq!(rendered(&folder).unwrap(), "<|im_end|>");
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        assert!(tokenizer.eos_token_id().is_some());
+    }
+
+    #[test]
+    fn a_folder_without_configuration_encodes_but_does_not_chat() {
+        let folder = folder(|f| fs::remove_file(f.join(CONFIG_FILE)).unwrap());
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        assert!(!tokenizer.has_chat_template());
+        assert_eq!(tokenizer.encode("a", true).unwrap().len(), 1);
+        assert!(rendered(&folder).is_err());
+    }
+
+    #[test]
+    fn another_chat_template_is_saved_where_the_old_one_was() {
+        let folder = folder(|_| {});
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let changed = tokenizer.with_chat_template("{{ 1 }}").unwrap();
+        changed.save(folder.path()).unwrap();
+        assert_eq!(rendered(&folder).unwrap(), "1");
+        assert!(!folder.path().join(TEMPLATE_FILE).exists());
+    }
+
+    #[test]
+    fn saving_leaves_only_the_tokenizers_files() {
+        let folder = folder(|f| fs::write(f.join(TEMPLATE_FILE), "stale").unwrap());
+        let tokenizer = train_byte_level_bpe(["a"].iter(), &BpeConfig::default()).unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [VOCABULARY_FILE, CONFIG_FILE]);
+    }
 }

@@ -148,9 +148,9 @@ impl Tokenizer {
             .as_ref()
             .ok_or_else(|| Error::ChatTemplate {
                 problem: format!(
-                    "`{}` has none, neither in `chat_template.jinja` nor in \
-                     `tokenizer_config.json`; give prompts as plain text",
-                    self.files.folder().display()
+                    "there is none, neither `chat_template.jinja` nor `chat_template` in `{}`; \
+                     give prompts as plain text",
+                    self.files.config_path().display()
                 ),
             })?;
         template.render(&self.special_tokens.variables, messages, options)

@@ -198,7 +198,7 @@ impl<'a> Slice<'a> {
     ) -> Result<(f64, Vec<(&'static str, f64)>)> {
         if let Some(sampler) = &input.sampler_logprobs {
             let gap = (input.logprobs.clone().inner() - sampler.clone()).abs();
-            sums.push(("sampler_gap", (gap * input.mask.clone()).sum()));
+            sums.push(("logprob_gap", (gap * input.mask.clone()).sum()));
         }
         let tensors = sums.iter().map(|(_, sum)| sum.clone());
         let all = Tensor::cat(std::iter::once(loss).chain(tensors).collect(), 0);

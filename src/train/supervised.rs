@@ -39,7 +39,7 @@ pub fn train_supervised(
     context: StageContext<'_>,
     decoder: Decoder,
     plan: SupervisedPlan<'_>,
-    samples: &dyn Fn(usize) -> Result<Vec<TrainingSample>>,
+    samples: &mut dyn FnMut(usize) -> Result<Vec<TrainingSample>>,
 ) -> Result<Trained> {
     let saved = context.saved(&decoder)?;
     let done = saved.as_ref().map_or(0, |state| state.step);

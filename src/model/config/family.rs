@@ -1,9 +1,12 @@
 //! Families of decoders and what `transformers` takes for keys their `config.json` leaves out.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// A family of decoders: which optional parts a layer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Qwen2 and Qwen2.5: biases on the q, k and v projections.
     Qwen2,

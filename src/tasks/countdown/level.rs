@@ -1,5 +1,7 @@
 //! Difficulty levels of Countdown: what is given and how a person would try to combine it.
 
+use std::collections::HashSet;
+
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -86,11 +88,7 @@ impl Level {
             let operator = *self.operators().choose(rng)?;
             let right = parts.remove(1);
             let left = parts.remove(0);
-            let joined = left.joined(operator, right)?;
-            if joined.value > self.largest_value() {
-                return None;
-            }
-            parts.insert(0, joined);
+            parts.insert(0, self.joined(left, operator, right)?);
         }
         parts.pop()
     }
@@ -101,6 +99,45 @@ impl Level {
             Self::One | Self::Two | Self::Three => 99,
             Self::Four => 999,
         }
+    }
+
+    /// Every way to combine all of `numbers` from left to right, in a fixed order, each value once:
+    /// the orders of the numbers one after the other, and for each the operators.
+    pub(super) fn every_attempt(self, numbers: &[i64]) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        let mut reached = HashSet::new();
+        for order in orders(numbers) {
+            let Some((first, others)) = order.split_first() else {
+                continue;
+            };
+            self.extend_attempt(Attempt::number(*first), others, &mut |attempt| {
+                if reached.insert(attempt.value) {
+                    attempts.push(attempt);
+                }
+            });
+        }
+        attempts
+    }
+
+    /// Hands `found` every way to go on from `begun` with `others` in their order.
+    fn extend_attempt(self, begun: Attempt, others: &[i64], found: &mut impl FnMut(Attempt)) {
+        let Some((next, others)) = others.split_first() else {
+            return found(begun);
+        };
+        for operator in self.operators() {
+            let joined = self.joined(begun.clone(), *operator, Attempt::number(*next));
+            if let Some(joined) = joined {
+                self.extend_attempt(joined, others, found);
+            }
+        }
+    }
+
+    /// `left operator right`, if its value is whole and in bounds.
+    fn joined(self, left: Attempt, operator: Operator, right: Attempt) -> Option<Attempt> {
+        let expression = Expression::binary(left.expression, operator, right.expression);
+        let value = expression.integer()?;
+        let in_bounds = (1..=self.largest_value()).contains(&value);
+        in_bounds.then_some(Attempt { expression, value })
     }
 
     fn operators(self) -> &'static [Operator] {
@@ -134,12 +171,23 @@ impl Attempt {
             value: numbers.iter().sum(),
         }
     }
+}
 
-    fn joined(self, operator: Operator, right: Self) -> Option<Self> {
-        let expression = Expression::binary(self.expression, operator, right.expression);
-        let value = expression.integer().filter(|value| *value > 0)?;
-        Some(Self { expression, value })
+/// Every order of `numbers`; the given one comes first.
+fn orders(numbers: &[i64]) -> Vec<Vec<i64>> {
+    if numbers.is_empty() {
+        return vec![Vec::new()];
     }
+    let mut all = Vec::new();
+    for first in 0..numbers.len() {
+        let mut others = numbers.to_vec();
+        let number = others.remove(first);
+        for mut order in orders(&others) {
+            order.insert(0, number);
+            all.push(order);
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -166,6 +214,16 @@ mod tests {
             }
             assert!(found > 20, "{level:?} found only {found}");
         }
+    }
+
+    #[test]
+    fn every_attempt_reaches_each_value_once_in_a_fixed_order() {
+        let attempts = Level::One.every_attempt(&[3, 5, 7]);
+        let texts: Vec<String> = attempts
+            .iter()
+            .map(|attempt| format!("{}={}", attempt.expression, attempt.value))
+            .collect();
+        assert_eq!(texts, ["3+5+7=15", "3+5-7=1", "3+7-5=5", "5-3+7=9"]);
     }
 
     #[test]

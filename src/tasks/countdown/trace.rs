@@ -10,9 +10,9 @@
 //! <answer>3+5+7</answer>
 //! ```
 //!
-//! A careful author goes on until an attempt fits and repeats none. The others repeat
-//! themselves, give up and answer with a miss, or trail off. Anyone slips in arithmetic, anyone
-//! may forget the tags.
+//! A methodical author tries one combination after the other in a fixed order, others try what
+//! comes to mind, again and again. A persistent author goes on until an attempt fits, others give
+//! up and answer with a miss, or trail off. Anyone slips in arithmetic, anyone forgets the tags.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -26,24 +26,27 @@ use crate::tasks::expression::Expression;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CountdownTraces {
-    /// The author is careful: never repeats an attempt and stops only when one fits.
-    pub careful: f64,
-    /// After a miss, an author who is not careful gives up and answers with the miss.
+    /// The author is methodical: tries the combinations in a fixed order, each value once.
+    pub methodical: f64,
+    /// The author is persistent: stops only when an attempt fits.
+    pub persistent: f64,
+    /// After a miss, an author who is not persistent gives up and answers with the miss.
     pub give_up: f64,
-    /// After a miss, an author who is not careful stops without an answer.
+    /// After a miss, an author who is not persistent stops without an answer.
     pub trail_off: f64,
     /// A step's result is a little wrong.
     pub slip: f64,
     /// The whole trace has no tags.
     pub untagged: f64,
-    /// Attempts after which even a careful author stops, at least 1.
+    /// Attempts after which even a persistent author stops, at least 1.
     pub max_attempts: usize,
 }
 
 impl Default for CountdownTraces {
     fn default() -> Self {
         Self {
-            careful: 0.15,
+            methodical: 0.5,
+            persistent: 0.15,
             give_up: 0.5,
             trail_off: 0.05,
             slip: 0.01,
@@ -75,7 +78,8 @@ impl CountdownTraces {
     /// Names the field that is out of range.
     pub(super) fn validate(&self) -> Result<()> {
         let probabilities = [
-            ("traces.careful", self.careful),
+            ("traces.methodical", self.methodical),
+            ("traces.persistent", self.persistent),
             ("traces.give_up", self.give_up),
             ("traces.trail_off", self.trail_off),
             ("traces.slip", self.slip),
@@ -110,26 +114,31 @@ impl CountdownTraces {
     }
 
     fn think(&self, goal: &Goal, level: Level, rng: &mut dyn Rng) -> (String, Ending) {
-        let careful = rng.random_bool(self.careful);
+        let persistent = rng.random_bool(self.persistent);
+        let mut planned = if rng.random_bool(self.methodical) {
+            level.every_attempt(&goal.numbers).into_iter()
+        } else {
+            Vec::new().into_iter()
+        };
         let mut thinking = String::new();
-        let mut tried = Vec::new();
-        loop {
-            let attempt = next_attempt(goal, level, careful.then_some(&tried), rng);
-            tried.push(attempt.value);
+        for tried in 1.. {
+            let attempt = planned.next();
+            let attempt = attempt.unwrap_or_else(|| impulsive_attempt(goal, level, rng));
             let line = self.work_out(attempt.expression, rng);
             if line.value == goal.target {
                 thinking.push_str(&format!("{} yes\n", line.steps));
                 return (thinking, Ending::Answer(line.expression));
             }
             thinking.push_str(&format!("{} no\n", line.steps));
-            let stops = tried.len() >= self.max_attempts;
-            if stops || (!careful && rng.random_bool(self.give_up)) {
+            let stops = tried >= self.max_attempts;
+            if stops || (!persistent && rng.random_bool(self.give_up)) {
                 return (thinking, Ending::Answer(line.expression));
             }
-            if !careful && rng.random_bool(self.trail_off) {
+            if !persistent && rng.random_bool(self.trail_off) {
                 return (thinking, Ending::Nothing);
             }
         }
+        unreachable!("an author stops after `max_attempts` attempts")
     }
 
     /// Works `expression` out step by step, with a slip now and then.
@@ -152,22 +161,11 @@ impl CountdownTraces {
     }
 }
 
-/// An attempt at `goal`, with none of the values in `avoided` unless nothing else turns up.
-fn next_attempt(
-    goal: &Goal,
-    level: Level,
-    avoided: Option<&Vec<i64>>,
-    rng: &mut dyn Rng,
-) -> Attempt {
+/// The first combination that comes to mind and stays in bounds.
+fn impulsive_attempt(goal: &Goal, level: Level, rng: &mut dyn Rng) -> Attempt {
     const DRAWS: usize = 100;
-    let mut attempts = (0..DRAWS).filter_map(|_| level.attempt(&goal.numbers, rng));
-    let fresh = |attempt: &Attempt| avoided.is_none_or(|values| !values.contains(&attempt.value));
-    let first = attempts.next();
-    match first {
-        Some(attempt) if !fresh(&attempt) => attempts.find(fresh).unwrap_or(attempt),
-        Some(attempt) => attempt,
-        None => Attempt::sum(&goal.numbers),
-    }
+    let attempt = (0..DRAWS).find_map(|_| level.attempt(&goal.numbers, rng));
+    attempt.unwrap_or_else(|| Attempt::sum(&goal.numbers))
 }
 
 #[cfg(test)]
@@ -195,9 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn a_careful_author_who_never_slips_is_right() {
+    fn a_methodical_and_persistent_author_who_never_slips_is_right() {
         let config = CountdownTraces {
-            careful: 1.0,
+            methodical: 1.0,
+            persistent: 1.0,
+            max_attempts: 24,
             slip: 0.0,
             untagged: 0.0,
             ..CountdownTraces::default()

@@ -230,8 +230,9 @@ fn streams_never_show_half_a_character_and_end_complete() {
                 assert_eq!(decoded, recorded_text, "{text:?}");
                 let last = *prefix.last().expect("prefixes have ids");
                 streamed.extend(stream.push(last).expect("decodes"));
-                assert!(!streamed.contains('\u{fffd}'), "{streamed:?}");
-                assert_eq!(streamed, text[..streamed.len()]);
+                // Half a character would show as U+FFFD.
+                assert!(!streamed.contains('\u{fffd}') || text.contains('\u{fffd}'));
+                assert!(decoded.starts_with(&streamed), "{decoded:?} {streamed:?}");
                 if !decoded.ends_with('\u{fffd}') {
                     assert_eq!(streamed, decoded);
                 }

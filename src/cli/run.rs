@@ -1,0 +1,153 @@
+//! `emberl run`: a recipe from start to end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+
+use super::Globals;
+use crate::device;
+use crate::error::Error;
+use crate::pipeline::{Run, Summary};
+use crate::recipe::{self, Recipe};
+use crate::report;
+
+/// What `emberl run` is told.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// Changes a setting: `seed=3`, `stage.grpo.optim.lr=1e-5`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The run's folder; by default a new one under `runs/`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Goes on where the run in the folder stopped.
+    #[arg(long)]
+    resume: bool,
+    /// Prints the resolved recipe and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
+    let mut recipe: Recipe = recipe::load(&args.recipe, &args.set)?;
+    recipe.validate().map_err(|error| in_recipe(&args.recipe, error))?;
+    if let Some(device) = globals.device()? {
+        recipe.device = device;
+    }
+    if args.dry_run {
+        super::print(&recipe::to_toml(&recipe)?)?;
+        return Ok(());
+    }
+    let spec = globals.choose_device(&recipe.device)?;
+    recipe.device = spec.clone();
+    let folder = run_folder(args, &recipe)?;
+    let device = device::open(&spec)?;
+    let stop = stop_on_interrupt()?;
+    let screen = globals.screen();
+    tracing::info!("{} on {spec}, in {}", recipe.name, folder.display());
+    let run = Run {
+        recipe: &recipe,
+        folder: &folder,
+        device: &device,
+        screen: &screen,
+        stop: &stop,
+    };
+    let summary = run.execute().map_err(|error| match error {
+        Error::Interrupted => anyhow!(Error::Interrupted).context(resume_hint(args, &folder)),
+        error => anyhow!(error),
+    })?;
+    let picture = report::save_curves(&folder)?;
+    super::print(&describe(&summary, &run.final_model(), &picture))
+}
+
+/// The folder to run in: the named one, the newest of this recipe to resume, or a new one.
+fn run_folder(args: &RunArgs, recipe: &Recipe) -> Result<PathBuf> {
+    let is_run = |folder: &Path| folder.join("recipe.toml").exists();
+    if let Some(folder) = &args.out {
+        let used = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        return match (used, args.resume) {
+            (true, false) => Err(anyhow!(Error::setting(
+                "--out",
+                format!("{} is not empty, add --resume to go on there", folder.display()),
+            ))),
+            (_, true) if !is_run(folder) => Err(anyhow!(Error::setting(
+                "--resume",
+                format!("{} holds no run", folder.display()),
+            ))),
+            _ => Ok(folder.clone()),
+        };
+    }
+    let numbered = |number: usize| match number {
+        1 => PathBuf::from("runs").join(&recipe.name),
+        _ => PathBuf::from("runs").join(format!("{}-{number}", recipe.name)),
+    };
+    let free = (1..).find(|number| !numbered(*number).exists()).unwrap_or(1);
+    match (args.resume, free) {
+        (false, _) => Ok(numbered(free)),
+        (true, 1) => Err(anyhow!(Error::setting(
+            "--resume",
+            format!("no run of `{}` under runs/, name its folder with --out", recipe.name),
+        ))),
+        (true, _) => Ok(numbered(free - 1)),
+    }
+}
+
+/// A flag that the first Ctrl-C sets; the second ends the process at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(super::EXIT_INTERRUPTED.into());
+        }
+        tracing::warn!("finishing the step; press Ctrl-C again to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn resume_hint(args: &RunArgs, folder: &Path) -> String {
+    let settings: String = args.set.iter().map(|s| format!(" --set '{s}'")).collect();
+    format!(
+        "stopped and saved; go on with: emberl run {}{settings} --out {} --resume",
+        args.recipe.display(),
+        folder.display()
+    )
+}
+
+fn in_recipe(path: &Path, error: Error) -> Error {
+    Error::Recipe {
+        recipe: path.to_path_buf(),
+        problem: error.to_string(),
+    }
+}
+
+fn describe(summary: &Summary, model: &Path, picture: &Path) -> String {
+    let mut text = String::new();
+    if let Some(eval) = &summary.eval {
+        let row = |name: &str, before: f64, after: f64| report::Comparison {
+            name: name.into(),
+            before: Some(before),
+            after: Some(after),
+        };
+        let (before, after) = (&eval.before, &eval.after);
+        let k = before.samples;
+        let table = report::held_out_table(&[
+            row("pass@1", before.pass_at_1, after.pass_at_1),
+            row(&format!("pass@{k}"), before.pass_at_k, after.pass_at_k),
+            row(&format!("cons@{k}"), before.cons_at_k, after.cons_at_k),
+            row("format", before.format, after.format),
+            row("mean tokens", before.mean_tokens, after.mean_tokens),
+        ]);
+        text += &format!("held-out results, {} problems\n\n{table}\n", before.problems);
+    }
+    for stage in &summary.stages {
+        text += &format!("{:<12} {:.0} s\n", stage.name, stage.seconds);
+    }
+    text + &format!("\nmodel   {}\ncurves  {}\n", model.display(), picture.display())
+}

@@ -1,0 +1,137 @@
+//! Recipes: a list of stages, each from a model folder to a model folder.
+
+mod diagnosis;
+mod key_path;
+mod overrides;
+mod toml_overlay;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use toml_overlay::{from_text, load, to_toml};
+
+use crate::device::DeviceSpec;
+use crate::error::{Error, Result};
+use crate::rollout::EvalConfig;
+use crate::train::{GrpoConfig, PretrainConfig, SftConfig};
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The run's name: titles and, without `--out`, its folder under `runs/`.
+    pub name: String,
+    /// Where all randomness comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// The device: `auto`, `cpu`, `wgpu:N`, `vulkan:N` or `cuda:N`.
+    #[serde(default)]
+    pub device: DeviceSpec,
+    /// Threads that share the work on a CPU; 0 takes the machine's cores. The last bits of a
+    /// result depend on it.
+    #[serde(default)]
+    pub workers: usize,
+    /// Steps between saved states.
+    #[serde(default = "default_save_every")]
+    pub save_every: usize,
+    /// The model folder that the first stage reads, unless it makes a model itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// How the model is evaluated on held-out problems before and after GRPO.
+    #[serde(default)]
+    pub eval: EvalConfig,
+    /// The stages, in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+}
+
+fn default_save_every() -> usize {
+    20
+}
+
+/// One stage of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Stage {
+    /// A model from nothing.
+    Pretrain(Box<PretrainConfig>),
+    /// Supervised fine-tuning on examples.
+    Sft(Box<SftConfig>),
+    /// Reinforcement learning by group-relative advantages.
+    Grpo(Box<GrpoConfig>),
+}
+
+impl Stage {
+    /// The kind as recipes spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pretrain(_) => "pretrain",
+            Self::Sft(_) => "sft",
+            Self::Grpo(_) => "grpo",
+        }
+    }
+
+    /// The given name, else the kind.
+    pub fn name(&self) -> &str {
+        let name = match self {
+            Self::Pretrain(config) => &config.name,
+            Self::Sft(config) => &config.name,
+            Self::Grpo(config) => &config.name,
+        };
+        name.as_deref().unwrap_or(self.kind())
+    }
+
+    fn validate(&self, key: &str) -> Result<()> {
+        match self {
+            Self::Pretrain(config) => config.validate(key),
+            Self::Sft(config) => config.validate(key),
+            Self::Grpo(config) => config.validate(key),
+        }
+    }
+}
+
+impl Recipe {
+    /// Checks what the types cannot: ranges, and that every stage has a model to start from.
+    ///
+    /// # Errors
+    /// Names the first key that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        if !is_folder_name(&self.name) {
+            let problem = "must be a folder's name: letters, digits, `-`, `_` and `.`";
+            return Err(Error::setting("name", problem));
+        }
+        if self.stages.is_empty() {
+            return Err(Error::setting("stage", "no stages, expected at least one"));
+        }
+        self.eval.validate("eval")?;
+        for (index, stage) in self.stages.iter().enumerate() {
+            let key = format!("stage.{}", stage.name());
+            let makes_model = matches!(stage, Stage::Pretrain(_));
+            if index == 0 && !makes_model && self.model.is_none() {
+                let problem = "unset, the first stage needs a model folder to start from";
+                return Err(Error::setting("model", problem));
+            }
+            if makes_model && (index > 0 || self.model.is_some()) {
+                let problem = "makes a new model, so it must come first, and without `model`";
+                return Err(Error::setting(key, problem));
+            }
+            if !is_folder_name(stage.name()) {
+                let problem = "must be a folder's name: letters, digits, `-`, `_` and `.`";
+                return Err(Error::setting(format!("{key}.name"), problem));
+            }
+            let same = |other: &&Stage| other.name() == stage.name();
+            if self.stages.iter().filter(same).count() > 1 {
+                let problem = "two stages of this name, give each its own `name`";
+                return Err(Error::setting(key, problem));
+            }
+            stage.validate(&key)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_folder_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
