@@ -4,10 +4,18 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rotary::{RotaryTable, Rotation};
+use crate::device;
 
-/// Added to the score of a key that a query may not see; finite, so that a row that sees nothing
-/// (padding) stays free of NaN.
-const MASKED_SCORE: f32 = -1e9;
+/// Added to the score of a key that a query may not see.
+///
+/// Shaders may take infinities for absent, so GPUs get a finite number; on the CPU the exponential
+/// of minus infinity is exact and much faster than one that underflows.
+fn masked_score(device: &Device) -> f32 {
+    match device::is_cpu(device) {
+        true => f32::NEG_INFINITY,
+        false => -1e9,
+    }
+}
 
 /// Rows of tokens as `[B, T]`, padded to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,13 +125,14 @@ fn longest<R: AsRef<[u32]>>(rows: &[R]) -> usize {
     rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0)
 }
 
-/// Each query sees the keys from its row's start up to itself.
+/// Each query sees the keys from its row's start up to itself; one before the start, which is
+/// padding, sees itself, so that no softmax is empty.
 fn causal_mask(starts: &[usize], columns: usize, device: &Device) -> Tensor<4> {
-    let mut values = vec![MASKED_SCORE; starts.len() * columns * columns];
+    let mut values = vec![masked_score(device); starts.len() * columns * columns];
     for (row, &start) in starts.iter().enumerate() {
-        for query in start..columns {
+        for query in 0..columns {
             let line = (row * columns + query) * columns;
-            values[line + start..=line + query].fill(0.0);
+            values[line + start.min(query)..=line + query].fill(0.0);
         }
     }
     let shape = [starts.len(), 1, columns, columns];
@@ -134,7 +143,7 @@ fn causal_mask(starts: &[usize], columns: usize, device: &Device) -> Tensor<4> {
 fn last_row_mask(starts: &[usize], keys: usize, device: &Device) -> Tensor<4> {
     let mut values = vec![0.0_f32; starts.len() * keys];
     for (row, &start) in starts.iter().enumerate() {
-        values[row * keys..row * keys + start].fill(MASKED_SCORE);
+        values[row * keys..row * keys + start].fill(masked_score(device));
     }
     let shape = [starts.len(), 1, 1, keys];
     Tensor::from_data(TensorData::new(values, shape), device)

@@ -3,10 +3,10 @@
 //!
 //! With logits `z = h Eᵀ / τ`: `log p_y = z_y − logsumexp(z)` and entropy `H = −Σ p log p`. Backward:
 //! `dz = g (1_y − p) − g_H p (log p + H)`, `dh = dz E / τ`, `dE = dzᵀ h / τ`. No `[N, V]` tensor
-//! outlives its chunk, unless all tokens fit in one: then its log-probabilities are kept for the
+//! outlives its chunk, unless all tokens fit in one: then its distributions are kept for the
 //! backward pass instead of being computed again.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, activation::log_softmax};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Most values a chunk's `[tokens, V]` tensor may hold: 64 MiB of f32.
 const CHUNK_VALUES: usize = 1 << 24;
@@ -21,8 +21,15 @@ pub struct TokenLogprobs {
     pub logprobs: Tensor<1>,
     /// Entropy of the distribution each was chosen from.
     pub entropies: Tensor<1>,
-    /// Log-probabilities of the whole vocabulary `[N, V]`, when all tokens were one chunk.
-    all: Option<Tensor<2>>,
+    /// Distributions over the whole vocabulary, when all tokens were one chunk.
+    all: Option<Distributions>,
+}
+
+/// Distributions over the vocabulary, `[tokens, V]` each.
+#[derive(Clone, Debug)]
+struct Distributions {
+    log_p: Tensor<2>,
+    p: Tensor<2>,
 }
 
 /// Gradients of a loss with respect to what [`token_logprobs`] read.
@@ -51,11 +58,11 @@ pub fn token_logprobs(
     let single = chunks.len() == 1;
     for (start, tokens) in chunks {
         let states = hidden.clone().narrow(0, start, tokens);
-        let log_p = all_logprobs(states, head, temperature);
+        let distributions = Distributions::new(states, head, temperature);
         let chosen = targets.clone().narrow(0, start, tokens).unsqueeze_dim(1);
-        logprobs.push(log_p.clone().gather(1, chosen).squeeze_dim(1));
-        entropies.push(entropy(log_p.clone()));
-        all = single.then_some(log_p);
+        logprobs.push(distributions.log_p.clone().gather(1, chosen).squeeze_dim(1));
+        entropies.push(distributions.entropies());
+        all = single.then_some(distributions);
     }
     TokenLogprobs {
         logprobs: Tensor::cat(logprobs, 0),
@@ -84,11 +91,10 @@ pub fn head_gradients(
     for (start, tokens) in chunks(hidden, head) {
         let part = |tensor: &Tensor<1>| tensor.clone().narrow(0, start, tokens).unsqueeze_dim(1);
         let states = hidden.clone().narrow(0, start, tokens);
-        let log_p = match &forward.all {
+        let Distributions { log_p, p } = match &forward.all {
             Some(all) => all.clone(),
-            None => all_logprobs(states.clone(), head, temperature),
+            None => Distributions::new(states.clone(), head, temperature),
         };
-        let p = log_p.clone().exp();
         let gradient: Tensor<2> = part(logprob_gradients);
         let mut logit_gradients = p.clone() * gradient.clone().neg();
         if let Some(entropy_gradients) = entropy_gradients {
@@ -111,21 +117,28 @@ pub fn head_gradients(
     }
 }
 
-fn all_logprobs(states: Tensor<2>, head: &Tensor<2>, temperature: f64) -> Tensor<2> {
-    let logits = states.matmul(head.clone().transpose());
-    let logits = if temperature == 1.0 {
-        logits
-    } else {
-        logits / temperature
-    };
-    log_softmax(logits, 1)
-}
+impl Distributions {
+    fn new(states: Tensor<2>, head: &Tensor<2>, temperature: f64) -> Self {
+        let logits = states.matmul(head.clone().transpose());
+        let logits = if temperature == 1.0 {
+            logits
+        } else {
+            logits / temperature
+        };
+        // One exponential serves both.
+        let shifted = logits.clone() - logits.max_dim(1);
+        let weights = shifted.clone().exp();
+        let sums = weights.clone().sum_dim(1);
+        Self {
+            p: weights / sums.clone(),
+            log_p: shifted - sums.log(),
+        }
+    }
 
-fn entropy(log_p: Tensor<2>) -> Tensor<1> {
-    (log_p.clone().exp() * log_p)
-        .sum_dim(1)
-        .neg()
-        .squeeze_dim(1)
+    fn entropies(&self) -> Tensor<1> {
+        let sums = (self.p.clone() * self.log_p.clone()).sum_dim(1);
+        sums.neg().squeeze_dim(1)
+    }
 }
 
 /// Starts and lengths of the chunks of `N` tokens.

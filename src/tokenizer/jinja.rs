@@ -3,7 +3,8 @@
 //! transformers runs templates in jinja2 with blocks trimmed, loop controls, a `generation` block,
 //! and `tojson`, `raise_exception` and `strftime_now` of its own. Known differences: Python's
 //! spelling of lists, mappings and floats is kept where they are printed, not where they are joined
-//! to a text with `~`.
+//! to a text with `~`; tuples print as lists; texts have no `%` operator. The number of
+//! instructions is bounded; the memory they take and how deep values nest are not.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};

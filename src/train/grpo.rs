@@ -192,10 +192,12 @@ impl Grpo<'_> {
         for step in done..config.steps {
             let mut record = StepRecord::begin(context.name, step + 1);
             let groups = self.roll_out(&learner, step)?;
+            record.lap("rollout_seconds");
             let advantages = self.advantages(&groups);
             log_samples(&mut samples_log, step + 1, &groups, &advantages)?;
             let samples = self.training_samples(&learner, &groups, &advantages)?;
             let stats = self.learn(&mut learner, samples, step)?;
+            record.lap("learn_seconds");
             self.describe(&mut record, &groups, &advantages, &stats, step);
             let speed = record.finish(
                 groups

@@ -84,6 +84,7 @@ impl StageContext<'_> {
 pub struct StepRecord {
     fields: Map<String, Value>,
     started: Instant,
+    lap_started: Instant,
 }
 
 impl StepRecord {
@@ -92,15 +93,24 @@ impl StepRecord {
         let mut fields = Map::new();
         fields.insert("step".into(), json!(step));
         fields.insert("stage".into(), json!(stage));
+        let now = Instant::now();
         Self {
             fields,
-            started: Instant::now(),
+            started: now,
+            lap_started: now,
         }
     }
 
     /// Sets a metric; one that is not a number is written as null.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.fields.insert(name.into(), value.into());
+    }
+
+    /// Sets a metric to the seconds since the last lap, or since the record began.
+    pub fn lap(&mut self, name: &str) {
+        let now = Instant::now();
+        self.set(name, (now - self.lap_started).as_secs_f64());
+        self.lap_started = now;
     }
 
     /// Sets the seconds since the record began and the tokens of the step per second.

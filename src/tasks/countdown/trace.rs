@@ -45,13 +45,13 @@ pub struct CountdownTraces {
 impl Default for CountdownTraces {
     fn default() -> Self {
         Self {
-            methodical: 0.5,
-            persistent: 0.15,
-            give_up: 0.5,
-            trail_off: 0.05,
-            slip: 0.01,
-            untagged: 0.25,
-            max_attempts: 8,
+            methodical: 0.6,
+            persistent: 0.2,
+            give_up: 0.65,
+            trail_off: 0.04,
+            slip: 0.002,
+            untagged: 0.35,
+            max_attempts: 10,
         }
     }
 }
@@ -115,13 +115,14 @@ impl CountdownTraces {
 
     fn think(&self, goal: &Goal, level: Level, rng: &mut dyn Rng) -> (String, Ending) {
         let persistent = rng.random_bool(self.persistent);
-        let mut planned = if rng.random_bool(self.methodical) {
-            level.every_attempt(&goal.numbers).into_iter()
-        } else {
-            Vec::new().into_iter()
-        };
+        let plan = rng
+            .random_bool(self.methodical)
+            .then(|| level.every_attempt(&goal.numbers));
+        let mut planned = plan.unwrap_or_default().into_iter();
         let mut thinking = String::new();
-        for tried in 1.. {
+        let mut tried = 0;
+        loop {
+            tried += 1;
             let attempt = planned.next();
             let attempt = attempt.unwrap_or_else(|| impulsive_attempt(goal, level, rng));
             let line = self.work_out(attempt.expression, rng);
@@ -138,7 +139,6 @@ impl CountdownTraces {
                 return (thinking, Ending::Nothing);
             }
         }
-        unreachable!("an author stops after `max_attempts` attempts")
     }
 
     /// Works `expression` out step by step, with a slip now and then.
@@ -183,7 +183,7 @@ mod tests {
     fn traces(config: &CountdownTraces) -> Vec<String> {
         let mut rng = Seed::new(2).rng();
         let mut write = |_| config.write(&goal(), Level::Two, &mut rng);
-        (0..400).map(&mut write).collect()
+        (0..2000).map(&mut write).collect()
     }
 
     fn is_right(trace: &str) -> bool {
@@ -212,10 +212,13 @@ mod tests {
         let traces = traces(&CountdownTraces::default());
         let count = |holds: &dyn Fn(&str) -> bool| traces.iter().filter(|t| holds(t)).count();
         let right = count(&is_right);
-        assert!((60..240).contains(&right), "{right} of 400 are right");
-        assert!(count(&|trace| !trace.contains("<think>")) > 20);
-        assert!(count(&|trace| trace.contains("<think>") && !trace.contains("answer")) > 2);
-        assert!(count(&|trace| trace.contains("no\n</think>\n<answer>")) > 40);
+        assert!((200..1000).contains(&right), "{right} of 2000 are right");
+        let untagged = count(&|trace| !trace.contains("<think>"));
+        assert!(untagged > 200, "{untagged} of 2000 have no tags");
+        let unanswered = count(&|trace| trace.contains("<think>") && !trace.contains("answer"));
+        assert!(unanswered > 5, "{unanswered} of 2000 have no answer");
+        let gave_up = count(&|trace| trace.contains("no\n</think>\n<answer>"));
+        assert!(gave_up > 200, "{gave_up} of 2000 gave up");
     }
 
     #[test]

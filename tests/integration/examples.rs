@@ -1,0 +1,70 @@
+//! What lies in `examples/` works.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use emberl::recipe::{self, Recipe};
+use emberl::tasks::{Split, TaskConfig};
+
+#[test]
+fn every_recipe_is_valid_and_resolves_to_itself() {
+    let recipes = recipes(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"));
+    assert!(!recipes.is_empty(), "examples/ holds no recipe");
+    for path in recipes {
+        let loaded: Recipe = recipe::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+        loaded
+            .validate()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let resolved = recipe::to_toml(&loaded).expect("a recipe can be written");
+        let again: Recipe = recipe::from_text(&resolved, &path, &[]).expect("and read back");
+        assert_eq!(again, loaded);
+    }
+}
+
+#[test]
+fn countdown_never_asks_a_held_out_problem_in_training() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/r1_zero/recipe.toml");
+    let recipe: Recipe = recipe::load(&path, &[]).expect("the recipe");
+    let mut tasks = Vec::new();
+    for stage in &recipe.stages {
+        match stage {
+            recipe::Stage::Pretrain(config) => tasks.push((&config.task, config.steps * config.batch)),
+            recipe::Stage::Grpo(config) => {
+                tasks.push((&config.task, config.steps * config.prompts_per_step));
+            }
+            recipe::Stage::Sft(_) => {}
+        }
+    }
+    let (task, _) = tasks.last().expect("a grpo stage");
+    let held_out = problems(task, Split::Test, recipe.eval.problems);
+    for (task, count) in &tasks {
+        let trained = problems(task, Split::Train, *count);
+        let shared = trained.iter().find(|problem| held_out.contains(problem));
+        assert_eq!(shared, None, "a held-out problem is trained on");
+    }
+}
+
+/// Numbers in order and target: what makes two countdown problems the same.
+fn problems(task: &TaskConfig, split: Split, count: usize) -> Vec<(Vec<i64>, i64)> {
+    let task = task.build().expect("a task");
+    let problem = |index| {
+        let answer = task.problem(split, index).answer;
+        let mut numbers: Vec<i64> =
+            serde_json::from_value(answer["numbers"].clone()).expect("numbers");
+        numbers.sort_unstable();
+        (numbers, answer["target"].as_i64().expect("a target"))
+    };
+    (0..count as u64).map(problem).collect()
+}
+
+fn recipes(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => recipes(&path),
+            false => vec![path],
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect()
+}
