@@ -1,15 +1,17 @@
 //! A slice of a micro-batch on a device: forward to log-probabilities, backward to gradients.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
+use super::slicing::Placed;
 use super::{LossInput, LossTotals, Objective, TrainingSample};
+use crate::device;
 use crate::error::Result;
 use crate::model::{Decoder, TokenGrid};
 use crate::ops::{self, HeadGradients, TokenLogprobs};
 
 /// Samples that went forward through the model.
 pub(super) struct Slice<'a> {
-    samples: &'a [TrainingSample],
+    samples: Vec<&'a TrainingSample>,
     decoder: Decoder,
     /// Final hidden states with their graph, `[B·T, E]`.
     states: Tensor<2>,
@@ -36,16 +38,18 @@ impl<'a> Slice<'a> {
     /// Runs the model over `samples`; `None` if they have no trained token.
     pub(super) fn forward(
         decoder: &Decoder,
-        samples: &'a [TrainingSample],
+        slice: Vec<Placed<'a>>,
         temperature: f64,
     ) -> Option<Self> {
-        let tokens = TrainedTokens::of(samples);
+        let samples: Vec<_> = slice.into_iter().map(|(_, sample)| sample).collect();
+        let device = decoder.device();
+        let columns = grid_columns(&samples, &device);
+        let tokens = TrainedTokens::of(&samples, columns);
         if tokens.targets.is_empty() {
             return None;
         }
-        let device = decoder.device();
         let rows: Vec<&[u32]> = samples.iter().map(|sample| &sample.ids[..]).collect();
-        let input = decoder.input(&TokenGrid::right_padded(&rows, 0));
+        let input = decoder.input(&TokenGrid::right_padded(&rows, columns));
         let states = decoder.hidden_states(&input, None);
         let [b, t, e] = states.dims();
         let states = states.reshape([b * t, e]);
@@ -154,7 +158,7 @@ impl<'a> Slice<'a> {
         };
         let given = |values: fn(&TrainingSample) -> &[f32]| self.grid(values);
         let mask =
-            |sample: &TrainingSample| sample.loss_mask.iter().map(|m| f32::from(*m)).collect();
+            |sample: &&TrainingSample| sample.loss_mask.iter().map(|m| f32::from(*m)).collect();
         let entropies = leaf(&self.forward.entropies);
         let entropy_mask = entropy_threshold
             .map(|threshold| entropies.clone().greater_equal_elem(threshold).float());
@@ -209,6 +213,29 @@ impl<'a> Slice<'a> {
     }
 }
 
+impl SliceResult {
+    /// Both slices as one.
+    pub(super) fn plus(self, other: Self) -> Self {
+        let pairs = self.gradients.into_iter().zip(other.gradients);
+        let sums = self.sums.into_iter().zip(other.sums);
+        Self {
+            gradients: pairs.map(|(a, b)| a + b).collect(),
+            loss: self.loss + other.loss,
+            sums: sums.map(|((name, a), (_, b))| (name, a + b)).collect(),
+        }
+    }
+}
+
+/// Width of the grid of whole sequences: a power of two on a GPU, where each width is tuned once.
+fn grid_columns(samples: &[&TrainingSample], device: &Device) -> usize {
+    let longest = samples.iter().map(|sample| sample.ids.len()).max();
+    let longest = longest.unwrap_or(0);
+    match device::is_cpu(device) {
+        true => longest,
+        false => longest.next_power_of_two(),
+    }
+}
+
 /// Where the trained tokens of some samples stand.
 struct TrainedTokens {
     rows: Vec<usize>,
@@ -218,10 +245,9 @@ struct TrainedTokens {
 }
 
 impl TrainedTokens {
-    fn of(samples: &[TrainingSample]) -> Self {
-        let longest = samples.iter().map(|sample| sample.ids.len()).max();
-        let longest = longest.unwrap_or(0);
-        let columns = samples.iter().map(TrainingSample::completion_tokens).max();
+    /// `longest` is the width of the grid of whole sequences.
+    fn of(samples: &[&TrainingSample], longest: usize) -> Self {
+        let columns = samples.iter().map(|sample| sample.completion_tokens()).max();
         let mut tokens = Self {
             rows: Vec::new(),
             cells: Vec::new(),

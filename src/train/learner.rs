@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 
 use super::batch::{Slice, SliceResult};
 use super::optimizer::Update;
+use super::slicing::{Placed, queues};
 use super::{AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
@@ -114,29 +115,36 @@ impl Learner {
         step_tokens: f64,
         workers: &Workers,
     ) -> Result<f64> {
-        let temperature = objective.temperature();
-        let decoder = &self.decoder;
-        let forwards = workers.map(slices(samples, workers), |slice| {
-            Slice::forward(&decoder.tracked(), slice, temperature)
-        });
-        let forwards: Vec<Slice<'_>> = forwards.into_iter().flatten().collect();
         let tokens = samples.iter().map(TrainingSample::trained_tokens).sum();
-        let (threshold, entropy_tokens) = entropy_threshold(&forwards, objective, tokens)?;
+        let (threshold, entropy_tokens) = self.entropy_threshold(samples, objective, workers)?;
         let totals = LossTotals {
             sequences: samples.len(),
             tokens,
-            entropy_tokens,
+            entropy_tokens: entropy_tokens.unwrap_or(tokens),
             micro_batches,
             step_tokens,
         };
-        let results = workers.map(forwards, |slice| {
-            slice.backward(objective, totals, threshold)
+        let decoder = &self.decoder;
+        let queues = queues(samples, workers.count(), &decoder.device());
+        let results = workers.map(queues, |queue| {
+            let mut sum: Option<SliceResult> = None;
+            for slice in queue {
+                let forward = Slice::forward(&decoder.tracked(), slice, objective.temperature());
+                let Some(forward) = forward else { continue };
+                let result = forward.backward(objective, totals, threshold)?;
+                sum = Some(match sum {
+                    Some(sum) => sum.plus(result),
+                    None => result,
+                });
+            }
+            Ok(sum)
         });
         let mut loss = 0.0;
         for result in results {
-            let result = result?;
-            loss += result.loss;
-            self.add(result, workers);
+            if let Some(result) = result? {
+                loss += result.loss;
+                self.add(result, workers);
+            }
         }
         self.stats.loss += loss;
         self.stats.tokens += tokens;
@@ -202,6 +210,35 @@ impl Learner {
         self.decoder = self.decoder.with_parameters(weights);
     }
 
+    /// The entropy from which on tokens are kept, and how many are; none if the loss keeps all.
+    fn entropy_threshold(
+        &self,
+        samples: &[TrainingSample],
+        objective: &dyn Objective,
+        workers: &Workers,
+    ) -> Result<(Option<f32>, Option<usize>)> {
+        let share = objective.top_entropy_share();
+        if share >= 1.0 {
+            return Ok((None, None));
+        }
+        let decoder = &self.decoder;
+        let queues = queues(samples, workers.count(), &decoder.device());
+        let results = workers.map(queues, |queue| {
+            let mut entropies = Vec::new();
+            for slice in queue {
+                if let Some(forward) = Slice::forward(decoder, slice, objective.temperature()) {
+                    entropies.extend(forward.entropies()?);
+                }
+            }
+            Ok(entropies)
+        });
+        let results: Result<Vec<Vec<f32>>> = results.into_iter().collect();
+        let mut entropies: Vec<f32> = results?.into_iter().flatten().collect();
+        let threshold = quantile(&mut entropies, 1.0 - share);
+        let kept = entropies.iter().filter(|h| **h >= threshold).count();
+        Ok((Some(threshold), Some(kept)))
+    }
+
     fn add(&mut self, result: SliceResult, workers: &Workers) {
         self.gradients = Some(match self.gradients.take() {
             Some(sum) => {
@@ -229,71 +266,47 @@ impl Batching {
         temperature: f64,
         workers: &Workers,
     ) -> Result<Vec<Vec<f32>>> {
-        let mut scores = Vec::with_capacity(samples.len());
+        let mut scores: Vec<Vec<f32>> = samples
+            .iter()
+            .map(|sample| vec![0.0; sample.completion_tokens()])
+            .collect();
+        let mut first = 0;
         for micro_batch in self.split(samples) {
-            let results = workers.map(slices(micro_batch, workers), |slice| {
-                let Some(forward) = Slice::forward(decoder, slice, temperature) else {
-                    let zeros = |sample: &TrainingSample| vec![0.0; sample.completion_tokens()];
-                    return Ok(slice.iter().map(zeros).collect());
-                };
-                Ok(spread(slice, &forward.logprobs()?))
-            });
+            let queues = queues(micro_batch, workers.count(), &decoder.device());
+            let results = workers.map(queues, |queue| score_queue(decoder, queue, temperature));
             for result in results {
-                let result: Vec<Vec<f32>> = result?;
-                scores.extend(result);
+                for (place, logprobs) in result? {
+                    scores[first + place] = logprobs;
+                }
             }
+            first += micro_batch.len();
         }
         Ok(scores)
     }
 }
 
-/// Cuts samples in one run of neighbours a worker, of nearly equal numbers of tokens.
-fn slices<'a>(samples: &'a [TrainingSample], workers: &Workers) -> Vec<&'a [TrainingSample]> {
-    let total: usize = samples.iter().map(|sample| sample.ids.len()).sum();
-    let share = total.div_ceil(workers.count()).max(1);
-    let mut slices = Vec::with_capacity(workers.count());
-    let (mut start, mut tokens) = (0, 0);
-    for (index, sample) in samples.iter().enumerate() {
-        tokens += sample.ids.len();
-        if tokens >= share * (slices.len() + 1) || index + 1 == samples.len() {
-            slices.push(&samples[start..=index]);
-            start = index + 1;
+/// Log-probabilities of a queue's samples, with their places.
+fn score_queue(
+    decoder: &Decoder,
+    queue: Vec<Vec<Placed<'_>>>,
+    temperature: f64,
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let mut scores = Vec::new();
+    for slice in queue {
+        let samples = slice.clone();
+        let Some(forward) = Slice::forward(decoder, slice, temperature) else {
+            continue;
+        };
+        let mut values = forward.logprobs()?.into_iter();
+        let mut value = |counts: &bool| match counts {
+            true => values.next().expect("one value a trained token"),
+            false => 0.0,
+        };
+        for (place, sample) in samples {
+            scores.push((place, sample.loss_mask.iter().map(&mut value).collect()));
         }
     }
-    slices
-}
-
-/// Puts the values of trained tokens back in place, sample by sample.
-fn spread(samples: &[TrainingSample], values: &[f32]) -> Vec<Vec<f32>> {
-    let mut values = values.iter().copied();
-    let place = |counts: &bool| match counts {
-        true => values.next().expect("one value a trained token"),
-        false => 0.0,
-    };
-    let mut place = place;
-    samples
-        .iter()
-        .map(|sample| sample.loss_mask.iter().map(&mut place).collect())
-        .collect()
-}
-
-/// The entropy above which tokens are kept, with how many are.
-fn entropy_threshold(
-    slices: &[Slice<'_>],
-    objective: &dyn Objective,
-    tokens: usize,
-) -> Result<(Option<f32>, usize)> {
-    let share = objective.top_entropy_share();
-    if share >= 1.0 {
-        return Ok((None, tokens));
-    }
-    let mut entropies = Vec::with_capacity(tokens);
-    for slice in slices {
-        entropies.extend(slice.entropies()?);
-    }
-    let threshold = quantile(&mut entropies, 1.0 - share);
-    let kept = entropies.iter().filter(|h| **h >= threshold).count();
-    Ok((Some(threshold), kept))
+    Ok(scores)
 }
 
 /// The quantile between neighbouring values, by linear interpolation.

@@ -16,6 +16,7 @@ mod sample;
 mod saved_state;
 mod schedule;
 mod sft;
+mod slicing;
 mod stage;
 mod supervised;
 
