@@ -1,11 +1,18 @@
-//! A reward of your own: brevity, beside the shipped accuracy and format.
+//! Trains with a reward of one's own, brevity, beside the recipe's accuracy and format.
 //!
-//! `cargo run --example custom_reward`
+//! `cargo run --release --example custom_reward`
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-use emberl::data::{Problem, Prompt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use emberl::device;
 use emberl::error::Result;
-use emberl::rewards::{Accuracy, AnswerSource, Attempt, Format, FormatStyle, Reward, Rubric};
+use emberl::pipeline::Run;
+use emberl::progress::Screen;
+use emberl::recipe::{self, Recipe};
+use emberl::rewards::{AddedReward, Attempt, Reward};
 
 /// 1 for an empty completion, falling to 0 at `token_limit`; says nothing of one that was cut off.
 struct Brevity {
@@ -24,30 +31,23 @@ impl Reward for Brevity {
 }
 
 fn main() -> Result<()> {
-    let rubric = Rubric::default()
-        .with(1.0, Accuracy::new(AnswerSource::AfterThink, None))?
-        .with(0.2, Format::new(FormatStyle::ThinkAnswerLoose))?
-        .with(0.1, Brevity { token_limit: 40 })?;
-    let problem = Problem {
-        prompt: Prompt::Text("70+91=?".into()),
-        answer: "161".into(),
-    };
-    let completions = [
-        ("<think>0+1=1, 7+9=16</think><answer>161</answer>", 23, true),
-        ("<think>0+1=1, 7+9=6</think><answer>61</answer>", 22, true),
-        ("<think>let me see, let me see, let me see,", 40, false),
-    ];
-    for (completion, token_count, finished) in completions {
-        let graded = rubric.grade(&Attempt {
-            problem: &problem,
-            completion,
-            token_count,
-            finished,
-        });
-        println!("{completion}\n  total {:?}", graded.total);
-        for part in graded.parts {
-            println!("  {}: {:?}", part.name, part.score);
-        }
+    let recipe: Recipe = recipe::load(Path::new("examples/r1_zero/recipe.toml"), &[])?;
+    recipe.validate()?;
+    let summary = Run {
+        recipe: &recipe,
+        folder: Path::new("runs/custom_reward"),
+        device: &device::open(&recipe.device)?,
+        screen: &Screen::new(false),
+        stop: &AtomicBool::new(false),
+        rewards: &[AddedReward {
+            weight: 0.1,
+            reward: Arc::new(Brevity { token_limit: 128 }),
+        }],
+    }
+    .execute()?;
+    if let Some(held_out) = summary.eval {
+        println!("{} tokens before", held_out.before.mean_tokens);
+        println!("{} tokens after", held_out.after.mean_tokens);
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::generation::{Engine, eos_token_ids};
 use crate::model::{Decoder, WeightDtype};
 use crate::progress::Screen;
 use crate::recipe::{self, Recipe, Stage};
-use crate::rewards::{Accuracy, AnswerSource, RewardConfig};
+use crate::rewards::{Accuracy, AddedReward, AnswerSource, RewardConfig};
 use crate::rollout::{Evaluation, EvaluationInput, evaluate};
 use crate::seed::Seed;
 use crate::tasks::{Split, Task};
@@ -73,6 +73,8 @@ pub struct Run<'a> {
     pub screen: &'a Screen,
     /// Set when the user asks to stop.
     pub stop: &'a AtomicBool,
+    /// Rewards of GRPO stages beside those of the recipe.
+    pub rewards: &'a [AddedReward],
 }
 
 impl Run<'_> {
@@ -170,6 +172,7 @@ impl Run<'_> {
             screen: self.screen,
             stop: self.stop,
             save_every: self.recipe.save_every,
+            rewards: self.rewards,
         };
         let metrics = self.train(context, stage, model)?;
         let summary = StageSummary {

@@ -56,6 +56,7 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
         device: &device,
         screen: &screen,
         stop: &stop,
+        rewards: &[],
     };
     let summary = run.execute().map_err(|error| match error {
         Error::Interrupted => anyhow!(Error::Interrupted).context(resume_hint(args, &folder)),

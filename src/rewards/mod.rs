@@ -12,6 +12,8 @@ pub use config::RewardConfig;
 pub use format::{Format, FormatStyle};
 pub use rubric::{Graded, GradedPart, Rubric};
 
+use std::sync::Arc;
+
 use crate::data::Problem;
 use crate::error::Result;
 
@@ -38,4 +40,23 @@ pub trait Reward: Send + Sync {
     /// # Errors
     /// When the rule itself fails, through no fault of the completion.
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>>;
+}
+
+impl<R: Reward + ?Sized> Reward for Arc<R> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
+        (**self).score(attempt)
+    }
+}
+
+/// A reward that a program adds to those of its recipe.
+#[derive(Clone)]
+pub struct AddedReward {
+    /// Factor in the sum of rewards.
+    pub weight: f64,
+    /// The rule.
+    pub reward: Arc<dyn Reward>,
 }

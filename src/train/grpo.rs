@@ -160,12 +160,16 @@ pub fn train_grpo(
     policy: Decoder,
 ) -> Result<Trained> {
     let task: Arc<dyn Task> = Arc::from(config.task.build()?);
+    let mut rubric = Rubric::build(&config.rewards, Some(task.clone()))?;
+    for added in context.rewards {
+        rubric = rubric.with(added.weight, added.reward.clone())?;
+    }
     let grpo = Grpo {
         context,
         config,
         tokenizer,
         eos_ids,
-        rubric: Rubric::build(&config.rewards, Some(task.clone()))?,
+        rubric,
         task,
         reference: (config.loss.kl_coef != 0.0).then(|| policy.clone()),
         objective: PolicyLoss {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::JsonlAppender;
 use crate::model::Decoder;
 use crate::progress::Screen;
+use crate::rewards::AddedReward;
 use crate::seed::Seed;
 use crate::workers::Workers;
 
@@ -34,6 +35,8 @@ pub struct StageContext<'a> {
     pub stop: &'a AtomicBool,
     /// Steps between saved states.
     pub save_every: usize,
+    /// Rewards beside those of the stage's settings.
+    pub rewards: &'a [AddedReward],
 }
 
 impl StageContext<'_> {

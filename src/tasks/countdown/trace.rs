@@ -45,13 +45,13 @@ pub struct CountdownTraces {
 impl Default for CountdownTraces {
     fn default() -> Self {
         Self {
-            methodical: 0.6,
-            persistent: 0.2,
+            methodical: 0.9,
+            persistent: 0.3,
             give_up: 0.65,
             trail_off: 0.04,
             slip: 0.002,
-            untagged: 0.35,
-            max_attempts: 10,
+            untagged: 0.5,
+            max_attempts: 12,
         }
     }
 }
