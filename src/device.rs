@@ -134,8 +134,10 @@ pub fn compiled_backends() -> Vec<&'static str> {
 pub fn adapters() -> Vec<Adapter> {
     use burn_wgpu::wgpu;
 
-    let instance = wgpu::Instance::default();
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle();
+    wanted.backends = backends;
+    let instance = wgpu::Instance::new(wanted);
     let found = pollster::block_on(instance.enumerate_adapters(backends));
     let kind_of = |kind: wgpu::DeviceType| match kind {
         wgpu::DeviceType::DiscreteGpu => AdapterKind::DiscreteGpu,

@@ -92,6 +92,12 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// A model's output cannot be used.
+    #[error("model: {problem}")]
+    Model {
+        /// What is wrong.
+        problem: String,
+    },
     /// The user asked to stop; what was done so far is saved.
     #[error("interrupted")]
     Interrupted,

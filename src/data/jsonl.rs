@@ -59,13 +59,20 @@ impl JsonLine {
 /// is not a JSON object.
 pub fn read_json_lines(path: &Path) -> Result<impl Iterator<Item = Result<JsonLine>>> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let lines = BufReader::new(file).split(b'\n').zip(1..);
-    Ok(lines.filter_map(move |(bytes, number)| {
-        let bytes = bytes.map_err(Error::io(path, "read"));
-        bytes
-            .and_then(|bytes| parse_line(path, number, &bytes))
-            .transpose()
-    }))
+    Ok(json_lines(BufReader::new(file), path))
+}
+
+/// Reads JSON Lines as [`read_json_lines`] does, from `reader`, which complaints call `path`.
+pub fn json_lines(reader: impl BufRead, path: &Path) -> impl Iterator<Item = Result<JsonLine>> {
+    reader
+        .split(b'\n')
+        .zip(1..)
+        .filter_map(move |(bytes, number)| {
+            let bytes = bytes.map_err(Error::io(path, "read"));
+            bytes
+                .and_then(|bytes| parse_line(path, number, &bytes))
+                .transpose()
+        })
 }
 
 fn parse_line(path: &Path, number: usize, bytes: &[u8]) -> Result<Option<JsonLine>> {

@@ -8,7 +8,7 @@ mod prompt_template;
 mod reference;
 
 pub use example::{Example, read_examples};
-pub use jsonl::{JsonLine, read_json_lines};
+pub use jsonl::{JsonLine, json_lines, read_json_lines};
 pub use order::EpochOrder;
 pub use problem::{Problem, Prompt, read_problems};
 pub use prompt_template::PromptTemplate;

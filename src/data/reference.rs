@@ -65,4 +65,21 @@ mod tests {
         assert_eq!(is_reference(&reference, "9007199254740993"), Some(false));
         assert_eq!(is_reference(&reference, "9007199254740992"), Some(true));
     }
+
+    #[test]
+    fn structured_reference_is_compared_as_json() {
+        let reference = json!({"x": 1, "y": [true, 2]});
+        assert_eq!(
+            is_reference(&reference, "{\"y\": [true, 2], \"x\": 1}"),
+            Some(true)
+        );
+        assert_eq!(is_reference(&reference, "{\"x\": 1}"), Some(false));
+        assert_eq!(is_reference(&reference, &"[".repeat(60_000)), Some(false));
+        assert_eq!(is_reference(&json!(true), "true"), Some(true));
+    }
+
+    #[test]
+    fn null_reference_cannot_be_compared() {
+        assert_eq!(is_reference(&Value::Null, "null"), None);
+    }
 }

@@ -180,11 +180,11 @@ impl<'a> Batch<'a> {
 }
 
 fn not_a_number(row: &Row) -> Error {
-    Error::setting(
-        format!("prompt {}", row.request + 1),
-        format!(
-            "the model's output after {} new tokens is not a number; its weights are broken",
+    Error::Model {
+        problem: format!(
+            "output after {} new tokens is not a number; the weights are broken, or training \
+             diverged and wants a lower learning rate",
             row.ids.len()
         ),
-    )
+    }
 }

@@ -19,7 +19,10 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the file cannot be read, or as [`from_text`].
 pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let text = fs::read_to_string(path).map_err(|error| Error::Recipe {
+        recipe: path.to_path_buf(),
+        problem: format!("cannot read: {error}"),
+    })?;
     from_text(&text, path, overrides)
 }
 

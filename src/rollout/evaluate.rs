@@ -1,5 +1,7 @@
 //! Held-out evaluation: pass@1 as the mean over samples, pass@k, and the majority's answer.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Problem, PromptTemplate};
@@ -14,6 +16,9 @@ use super::{Estimate, Rollout, RolloutGroup, Rollouter, majority, pass_at_1, pas
 
 /// Problems evaluated in one call of the engine.
 const PROBLEMS_AT_ONCE: usize = 16;
+
+/// Draws for each held-out problem wanted, after which a generated task is taken to have no more.
+const MOST_DRAWS: usize = 50;
 
 /// How a model is evaluated. The default is the paper's: temperature 0.6, top-p 0.95.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,18 +127,31 @@ pub fn evaluate(
         rubric: &rubric,
     };
     let mut tally = Tally::default();
-    let indices: Vec<u64> = (0..config.problems as u64).collect();
-    for (part, indices) in indices.chunks(PROBLEMS_AT_ONCE).enumerate() {
-        let ask = |index: &u64| input.task.problem(Split::Test, *index);
-        let problems = indices.iter().map(ask).collect();
+    let problems = held_out(input.task, config.problems);
+    for (part, problems) in problems.chunks(PROBLEMS_AT_ONCE).enumerate() {
         let seed = input.seed.child(part as u64);
+        let problems = problems.to_vec();
         let groups =
             rollouter.roll_out(input.engine, problems, config.samples, seed, on_finished)?;
         for group in &groups {
             tally.add(group, input.accuracy)?;
         }
     }
-    Ok(tally.finish(config))
+    Ok(tally.finish(config.samples))
+}
+
+/// The first `count` held-out problems with different prompts, or fewer if the task has no more.
+fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
+    let draws = match task.size(Split::Test) {
+        Some(size) => size,
+        None => count.saturating_mul(MOST_DRAWS),
+    };
+    let mut asked = HashSet::new();
+    (0..draws as u64)
+        .map(|index| task.problem(Split::Test, index))
+        .filter(|problem| asked.insert(serde_json::to_string(&problem.prompt).ok()))
+        .take(count)
+        .collect()
 }
 
 #[derive(Default)]
@@ -167,13 +185,13 @@ impl Tally {
         Ok(())
     }
 
-    fn finish(self, config: &EvalConfig) -> Evaluation {
+    fn finish(self, samples: usize) -> Evaluation {
         let problems = self.pass_at_1.len() as f64;
-        let completions = problems * config.samples as f64;
+        let completions = problems * samples as f64;
         let estimate = Estimate::over_problems(&self.pass_at_1);
         Evaluation {
-            problems: config.problems,
-            samples: config.samples,
+            problems: self.pass_at_1.len(),
+            samples,
             pass_at_1: estimate.map_or(0.0, |e| e.value),
             pass_at_1_interval: estimate.map_or([0.0; 2], |e| [e.low, e.high]),
             pass_at_k: self.pass_at_k / problems,

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Operator};
-use super::question::{PromptStyle, Question};
+use super::question::{Wording, Question};
 use super::{Split, Task};
 use crate::data::Problem;
 use crate::error::{Error, Result};
@@ -23,8 +23,8 @@ pub struct ArithmeticConfig {
     pub operators: Vec<ArithmeticOperator>,
     /// Seed of the problems. The train/test divide does not depend on it.
     pub seed: u64,
-    /// How the problem is put to the model.
-    pub prompt: PromptStyle,
+    /// In how many words the problem is asked.
+    pub wording: Wording,
     /// Probability that a pretraining trace gets a step a little wrong.
     pub slip: f64,
     /// Probability that a pretraining trace has no tags.
@@ -52,7 +52,7 @@ impl Default for ArithmeticConfig {
             terms: 2,
             operators: vec![ArithmeticOperator::Add],
             seed: 0,
-            prompt: PromptStyle::default(),
+            wording: Wording::default(),
             slip: 0.2,
             untagged: 0.2,
         }
@@ -111,7 +111,7 @@ impl Task for Arithmetic {
             full: format!("What is {chain}? Return the number in <answer> </answer> tags."),
         };
         Problem {
-            prompt: self.config.prompt.prompt(&question),
+            prompt: self.config.wording.prompt(question),
             answer: serde_json::json!({ "problem": chain.to_string(), "value": value }),
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::level::Attempt;
 use super::expression::Expression;
-use super::question::{PromptStyle, Question};
+use super::question::{Wording, Question};
 use super::{Split, Task};
 use crate::data::Problem;
 use crate::error::{Error, Result};
@@ -29,8 +29,8 @@ pub struct CountdownConfig {
     pub levels: Vec<Level>,
     /// Seed of the problems. The train/test divide does not depend on it.
     pub seed: u64,
-    /// How the problem is put to the model.
-    pub prompt: PromptStyle,
+    /// In how many words the problem is asked.
+    pub wording: Wording,
     /// The make-up of pretraining traces.
     pub traces: CountdownTraces,
 }
@@ -40,7 +40,7 @@ impl Default for CountdownConfig {
         Self {
             levels: vec![Level::One],
             seed: 0,
-            prompt: PromptStyle::default(),
+            wording: Wording::default(),
             traces: CountdownTraces::default(),
         }
     }
@@ -117,7 +117,7 @@ impl Task for Countdown {
             }
         };
         Problem {
-            prompt: self.config.prompt.prompt(&goal.question()),
+            prompt: self.config.wording.prompt(goal.question()),
             answer: serde_json::json!({ "numbers": goal.numbers, "target": goal.target }),
         }
     }

@@ -17,7 +17,7 @@ pub use arithmetic::{Arithmetic, ArithmeticConfig};
 pub use countdown::{Countdown, CountdownConfig, CountdownTraces, Level};
 pub use expression::{Expression, Operator};
 pub use jsonl::{Jsonl, JsonlConfig};
-pub use question::PromptStyle;
+pub use question::Wording;
 pub use split::Split;
 
 /// A source of problems and the judge of their answers.

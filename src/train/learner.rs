@@ -310,7 +310,7 @@ fn score_queue(
 }
 
 /// The quantile between neighbouring values, by linear interpolation.
-pub(super) fn quantile(values: &mut [f32], share: f64) -> f32 {
+pub fn quantile(values: &mut [f32], share: f64) -> f32 {
     values.sort_by(f32::total_cmp);
     let Some(last) = values.len().checked_sub(1) else {
         return 0.0;

@@ -21,7 +21,7 @@ mod stage;
 mod supervised;
 
 pub use grpo::{GrpoConfig, train_grpo};
-pub use learner::{Learner, StepStats};
+pub use learner::{Learner, StepStats, quantile};
 pub use objective::{LossInput, LossOutput, LossTotals, Objective};
 pub use optimizer::{AdamW, OptimConfig};
 pub use sample::{Batching, TrainingSample};

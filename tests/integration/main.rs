@@ -1,1 +1,8 @@
-fn main() {}
+//! Tests of emberl as a library, from outside.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cli;
+mod examples;
+mod oracle;
+mod resume;
+mod rooms;

@@ -1,0 +1,29 @@
+//! The oracle: values recorded from transformers and trl, which emberl must reproduce.
+//!
+//! Every test finds what is recorded by listing the oracle folder, whose `README.md` says what each
+//! value means and how close it must be met, and fails when it finds nothing.
+
+mod advantages;
+mod fixture;
+mod folders;
+mod generation;
+mod gpu;
+mod grpo_steps;
+mod losses;
+mod model_case;
+mod models;
+mod policy_settings;
+mod sft_steps;
+mod step_case;
+mod tokenizer;
+
+use std::path::PathBuf;
+
+/// The oracle folder: that in the environment variable `EMBERL_ORACLE`, else the one beside the
+/// tests.
+pub fn folder() -> PathBuf {
+    match std::env::var_os("EMBERL_ORACLE") {
+        Some(folder) => folder.into(),
+        None => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/oracle").into(),
+    }
+}
