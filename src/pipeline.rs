@@ -118,11 +118,13 @@ impl Run<'_> {
     /// The folder of the last stage's model.
     pub fn final_model(&self) -> PathBuf {
         let last = self.recipe.stages.len() - 1;
-        self.stage_folder(last, &self.recipe.stages[last]).join("model")
+        self.stage_folder(last, &self.recipe.stages[last])
+            .join("model")
     }
 
     fn stage_folder(&self, index: usize, stage: &Stage) -> PathBuf {
-        self.folder.join(format!("{:02}-{}", index + 1, stage.name()))
+        self.folder
+            .join(format!("{:02}-{}", index + 1, stage.name()))
     }
 
     /// Writes the resolved recipe and the versions, or checks that they are this run's.
@@ -200,7 +202,11 @@ impl Run<'_> {
                 (loaded.tokenizer, trained)
             }
             (Stage::Grpo(config), Some(model)) => {
-                let Loaded { decoder, tokenizer, eos_ids } = self.load(model)?;
+                let Loaded {
+                    decoder,
+                    tokenizer,
+                    eos_ids,
+                } = self.load(model)?;
                 let trained = train_grpo(context, config, &tokenizer, eos_ids, decoder)?;
                 (tokenizer, trained)
             }

@@ -10,14 +10,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 pub struct Screen {
     /// `None`: plain lines.
     bars: Option<MultiProgress>,
+    quiet: bool,
 }
 
 impl Screen {
-    /// Bars if standard error is a terminal and `quiet` is false, else plain lines.
+    /// Nothing if `quiet`, else bars if standard error is a terminal, else plain lines.
     pub fn new(quiet: bool) -> Self {
         let moving = !quiet && io::stderr().is_terminal();
         Self {
             bars: moving.then(MultiProgress::new),
+            quiet,
         }
     }
 
@@ -25,6 +27,7 @@ impl Screen {
     pub fn begin(&self, title: &str, done: u64, total: u64) -> Progress {
         let gauge = match &self.bars {
             Some(bars) => Gauge::Bar(begin_bar(bars, title, done, total)),
+            None if self.quiet => Gauge::None,
             None => Gauge::Lines(Lines::new(title, done, total, Instant::now())),
         };
         Progress { gauge, done }
@@ -51,6 +54,7 @@ impl Progress {
     pub fn set(&mut self, done: u64, message: impl Into<String>) {
         self.done = done;
         match &mut self.gauge {
+            Gauge::None => {}
             Gauge::Bar(bar) => {
                 bar.set_message(message.into());
                 bar.set_position(done);
@@ -90,6 +94,7 @@ impl Write for LogWriter {
 
 #[derive(Debug)]
 enum Gauge {
+    None,
     Bar(ProgressBar),
     Lines(Lines),
 }

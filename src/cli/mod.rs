@@ -63,7 +63,7 @@ struct Globals {
         help_heading = "Everywhere"
     )]
     device: Option<DeviceSpec>,
-    /// Shows no moving bars and logs warnings only.
+    /// Shows no progress and logs warnings only.
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     quiet: bool,
     #[arg(skip)]

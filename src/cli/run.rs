@@ -35,7 +35,9 @@ pub struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
     let mut recipe: Recipe = recipe::load(&args.recipe, &args.set)?;
-    recipe.validate().map_err(|error| in_recipe(&args.recipe, error))?;
+    recipe
+        .validate()
+        .map_err(|error| in_recipe(&args.recipe, error))?;
     if let Some(device) = globals.device()? {
         recipe.device = device;
     }
@@ -70,11 +72,16 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
 fn run_folder(args: &RunArgs, recipe: &Recipe) -> Result<PathBuf> {
     let is_run = |folder: &Path| folder.join("recipe.toml").exists();
     if let Some(folder) = &args.out {
-        let used = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        let used = folder
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
         return match (used, args.resume) {
             (true, false) => Err(anyhow!(Error::setting(
                 "--out",
-                format!("{} is not empty, add --resume to go on there", folder.display()),
+                format!(
+                    "{} is not empty, add --resume to go on there",
+                    folder.display()
+                ),
             ))),
             (_, true) if !is_run(folder) => Err(anyhow!(Error::setting(
                 "--resume",
@@ -87,12 +94,17 @@ fn run_folder(args: &RunArgs, recipe: &Recipe) -> Result<PathBuf> {
         1 => PathBuf::from("runs").join(&recipe.name),
         _ => PathBuf::from("runs").join(format!("{}-{number}", recipe.name)),
     };
-    let free = (1..).find(|number| !numbered(*number).exists()).unwrap_or(1);
+    let free = (1..)
+        .find(|number| !numbered(*number).exists())
+        .unwrap_or(1);
     match (args.resume, free) {
         (false, _) => Ok(numbered(free)),
         (true, 1) => Err(anyhow!(Error::setting(
             "--resume",
-            format!("no run of `{}` under runs/, name its folder with --out", recipe.name),
+            format!(
+                "no run of `{}` under runs/, name its folder with --out",
+                recipe.name
+            ),
         ))),
         (true, _) => Ok(numbered(free - 1)),
     }
@@ -145,10 +157,17 @@ fn describe(summary: &Summary, model: &Path, picture: &Path) -> String {
             row("format", before.format, after.format),
             row("mean tokens", before.mean_tokens, after.mean_tokens),
         ]);
-        text += &format!("held-out results, {} problems\n\n{table}\n", before.problems);
+        text += &format!(
+            "held-out results, {} problems\n\n{table}\n",
+            before.problems
+        );
     }
     for stage in &summary.stages {
         text += &format!("{:<12} {:.0} s\n", stage.name, stage.seconds);
     }
-    text + &format!("\nmodel   {}\ncurves  {}\n", model.display(), picture.display())
+    text + &format!(
+        "\nmodel   {}\ncurves  {}\n",
+        model.display(),
+        picture.display()
+    )
 }

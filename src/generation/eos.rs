@@ -11,11 +11,7 @@ use crate::tokenizer::Tokenizer;
 ///
 /// # Errors
 /// When `generation_config.json` is there but not usable.
-pub fn eos_token_ids(
-    dir: &Path,
-    config: &ModelConfig,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<u32>> {
+pub fn eos_token_ids(dir: &Path, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
     let sources = [
         GenerationDefaults::load(dir)?.eos_token_ids,
         config.eos_token_ids.clone(),

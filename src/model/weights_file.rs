@@ -45,7 +45,7 @@ pub struct TensorBytes<'a> {
 
 impl TensorBytes<'_> {
     /// The numbers as `f32`, row-major.
-    pub fn to_f32(&self) -> Vec<f32> {
+    pub fn to_f32(self) -> Vec<f32> {
         self.dtype.decode(self.bytes)
     }
 }

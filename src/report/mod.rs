@@ -110,7 +110,11 @@ mod tests {
         let summary = r#"{"eval": {"before": {"pass@1": 0.1}, "after": {"pass@1": 0.9}}}"#;
         fs::write(run.path().join("summary.json"), summary).unwrap();
         save_curves(run.path()).unwrap();
-        assert_ne!(fs::read(&path).unwrap(), plain, "held-out results are marked");
+        assert_ne!(
+            fs::read(&path).unwrap(),
+            plain,
+            "held-out results are marked"
+        );
     }
 
     #[test]

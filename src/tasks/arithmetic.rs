@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Operator};
-use super::question::{Wording, Question};
+use super::question::{Question, Wording};
 use super::{Split, Task};
 use crate::data::Problem;
 use crate::error::{Error, Result};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::level::Attempt;
 use super::expression::Expression;
-use super::question::{Wording, Question};
+use super::question::{Question, Wording};
 use super::{Split, Task};
 use crate::data::Problem;
 use crate::error::{Error, Result};

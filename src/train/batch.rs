@@ -247,7 +247,10 @@ struct TrainedTokens {
 impl TrainedTokens {
     /// `longest` is the width of the grid of whole sequences.
     fn of(samples: &[&TrainingSample], longest: usize) -> Self {
-        let columns = samples.iter().map(|sample| sample.completion_tokens()).max();
+        let columns = samples
+            .iter()
+            .map(|sample| sample.completion_tokens())
+            .max();
         let mut tokens = Self {
             rows: Vec::new(),
             cells: Vec::new(),

@@ -118,12 +118,18 @@ impl PretrainConfig {
     pub fn validate(&self, key: &str) -> Result<()> {
         for (name, value) in [("steps", self.steps), ("batch", self.batch)] {
             if value == 0 {
-                return Err(Error::setting(format!("{key}.{name}"), "must be at least 1"));
+                return Err(Error::setting(
+                    format!("{key}.{name}"),
+                    "must be at least 1",
+                ));
             }
         }
         if !(self.model.initializer_range.is_finite() && self.model.initializer_range > 0.0) {
             let problem = "must be above 0";
-            return Err(Error::setting(format!("{key}.model.initializer_range"), problem));
+            return Err(Error::setting(
+                format!("{key}.model.initializer_range"),
+                problem,
+            ));
         }
         self.tokenizer.validate()?;
         self.optim.validate(&format!("{key}.optim"))
@@ -134,7 +140,10 @@ impl PretrainConfig {
 ///
 /// # Errors
 /// When a setting is wrong, a file cannot be written, the device fails or the user stops.
-pub fn pretrain(context: StageContext<'_>, config: &PretrainConfig) -> Result<(Tokenizer, Trained)> {
+pub fn pretrain(
+    context: StageContext<'_>,
+    config: &PretrainConfig,
+) -> Result<(Tokenizer, Trained)> {
     let documents = Documents {
         task: Arc::from(config.task.build()?),
         seed: context.seed.named("documents"),
@@ -145,7 +154,12 @@ pub fn pretrain(context: StageContext<'_>, config: &PretrainConfig) -> Result<(T
     let tokenizer = train_byte_level_bpe(texts?.into_iter(), &config.tokenizer)?;
     let model = config.model.model_config(&tokenizer)?;
     let deviation = config.model.initializer_range;
-    let decoder = Decoder::random(model, deviation, context.seed.named("weights"), context.device);
+    let decoder = Decoder::random(
+        model,
+        deviation,
+        context.seed.named("weights"),
+        context.device,
+    );
     let plan = SupervisedPlan {
         steps: config.steps,
         loss: super::loss::SupervisedLossKind::Nll,

@@ -47,23 +47,11 @@ impl TrainingSample {
 }
 
 /// How the samples of one optimiser step are cut into micro-batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batching {
     /// Sequences whose activations are in memory together; 0 takes all of a step.
     pub micro_batch: usize,
-    /// Worker threads that share a micro-batch on the CPU; 0 takes the machine's cores. Results
-    /// depend on it in the last bits, so a run that must repeat elsewhere names it.
-    pub workers: usize,
-}
-
-impl Default for Batching {
-    fn default() -> Self {
-        Self {
-            micro_batch: 0,
-            workers: 0,
-        }
-    }
 }
 
 impl Batching {

@@ -84,7 +84,9 @@ pub fn train_sft(
     tokenizer: &Tokenizer,
     decoder: Decoder,
 ) -> Result<Trained> {
-    let longest = config.max_tokens.min(decoder.config().max_position_embeddings);
+    let longest = config
+        .max_tokens
+        .min(decoder.config().max_position_embeddings);
     let mut samples = Vec::new();
     for example in read_examples(&config.data)? {
         let mut sample = supervised_sample(tokenizer, &example)?;
@@ -105,7 +107,10 @@ pub fn train_sft(
     };
     train_supervised(context, decoder, plan, &mut |step| {
         let indices = order.indices((step * batch) as u64, batch);
-        Ok(indices.into_iter().map(|index| samples[index].clone()).collect())
+        Ok(indices
+            .into_iter()
+            .map(|index| samples[index].clone())
+            .collect())
     })
 }
 
@@ -131,7 +136,10 @@ pub fn supervised_sample(tokenizer: &Tokenizer, example: &Example) -> Result<Tra
             };
             let tokens = tokenizer.encode_chat(prompt, &options)?.len();
             let all: Vec<Message> = prompt.iter().chain(completion).cloned().collect();
-            (tokenizer.encode_chat(&all, &ChatOptions::default())?, tokens)
+            (
+                tokenizer.encode_chat(&all, &ChatOptions::default())?,
+                tokens,
+            )
         }
     };
     let prompt_tokens = prompt_tokens.max(1);
@@ -139,7 +147,10 @@ pub fn supervised_sample(tokenizer: &Tokenizer, example: &Example) -> Result<Tra
         let problem = "an example has no token to learn, expected a completion".to_string();
         return Err(Error::Tokenizer { problem });
     }
-    Ok(TrainingSample::new(&ids[..prompt_tokens], &ids[prompt_tokens..]))
+    Ok(TrainingSample::new(
+        &ids[..prompt_tokens],
+        &ids[prompt_tokens..],
+    ))
 }
 
 fn ended(tokenizer: &Tokenizer, mut ids: Vec<u32>) -> Vec<u32> {

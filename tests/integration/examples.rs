@@ -28,7 +28,9 @@ fn countdown_never_asks_a_held_out_problem_in_training() {
     let mut tasks = Vec::new();
     for stage in &recipe.stages {
         match stage {
-            recipe::Stage::Pretrain(config) => tasks.push((&config.task, config.steps * config.batch)),
+            recipe::Stage::Pretrain(config) => {
+                tasks.push((&config.task, config.steps * config.batch))
+            }
             recipe::Stage::Grpo(config) => {
                 tasks.push((&config.task, config.steps * config.prompts_per_step));
             }
@@ -65,6 +67,9 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
             true => recipes(&path),
             false => vec![path],
         })
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .collect()
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A recipe with all kinds of stages that takes a few seconds.
 const RECIPE: &str = r#"
@@ -66,7 +66,11 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
     let started = Instant::now();
     let whole = start(folder.path(), "whole", false).wait_with_output();
     let whole = whole.expect("the program runs");
-    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    assert!(
+        whole.status.success(),
+        "{}",
+        String::from_utf8_lossy(&whole.stderr)
+    );
     let duration = started.elapsed();
     for (index, share) in KILLS.into_iter().enumerate() {
         let mut process = start(folder.path(), "killed", index > 0);
@@ -77,13 +81,24 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
     }
     let killed = start(folder.path(), "killed", true).wait_with_output();
     let killed = killed.expect("the program runs");
-    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+    assert!(
+        killed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&killed.stderr)
+    );
     for file in ["01-pretrain", "02-sft", "03-grpo"] {
         let weights = |run: &str| {
-            let path = folder.path().join(run).join(file).join("model/model.safetensors");
+            let path = folder
+                .path()
+                .join(run)
+                .join(file)
+                .join("model/model.safetensors");
             fs::read(path).expect("the stage's model")
         };
-        assert!(weights("whole") == weights("killed"), "weights of {file} differ");
+        assert!(
+            weights("whole") == weights("killed"),
+            "weights of {file} differ"
+        );
     }
     assert_eq!(
         metrics(&folder.path().join("whole")),
@@ -94,7 +109,15 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
 fn start(folder: &Path, out: &str, resume: bool) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emberl"));
     command
-        .args(["run", "recipe.toml", "--device", "cpu", "--quiet", "--out", out])
+        .args([
+            "run",
+            "recipe.toml",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--out",
+            out,
+        ])
         .current_dir(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
@@ -108,7 +131,11 @@ fn start(folder: &Path, out: &str, resume: bool) -> std::process::Child {
 /// Every file that is not a temporary sibling can be read whole.
 fn check_files(folder: &Path) {
     for path in files(folder) {
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         let bytes = fs::read(&path).expect("a readable file");
         if name.ends_with(".partial") || path.to_string_lossy().contains("partial-") {
             continue;
@@ -138,7 +165,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The losses and rewards of every step, without what the clock decides.
 fn metrics(run: &Path) -> Vec<String> {
-    let logs = files(run).into_iter().filter(|path| path.ends_with("metrics.jsonl"));
+    let logs = files(run)
+        .into_iter()
+        .filter(|path| path.ends_with("metrics.jsonl"));
     let mut logs: Vec<PathBuf> = logs.collect();
     logs.sort();
     let lines = logs.iter().flat_map(|path| {
