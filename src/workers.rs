@@ -1,7 +1,7 @@
 //! Worker threads: on a CPU device a batch is split by rows, one slice a thread.
 //!
 //! Operations on small tensors do not fill several cores, slices of the batch do. Every worker is a
-//! pool of one thread, so that the work inside a slice stays on it. Results depend on the number of
+//! pool of one thread to rayon, so that the work inside a slice stays on it. Results depend on the number of
 //! workers (sums are split), never on their timing.
 
 use std::num::NonZeroUsize;
@@ -11,24 +11,16 @@ use burn::tensor::Device;
 use crate::device;
 
 /// A fixed number of workers.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
-    pools: Vec<rayon::ThreadPool>,
+    count: usize,
 }
 
 impl Workers {
     /// `count` workers; one means that work runs on the calling thread.
     pub fn new(count: usize) -> Self {
-        let pool = |index| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(1)
-                .thread_name(move |_| format!("worker-{index}"))
-                .build()
-                .expect("the system can start a thread")
-        };
-        let count = if count <= 1 { 0 } else { count };
         Self {
-            pools: (0..count).map(pool).collect(),
+            count: count.max(1),
         }
     }
 
@@ -39,35 +31,27 @@ impl Workers {
 
     /// Number of workers, at least one.
     pub fn count(&self) -> usize {
-        self.pools.len().max(1)
+        self.count
     }
 
     /// Applies `work` to every item, item `i` on worker `i % count`, and returns the results in
     /// order.
+    ///
+    /// Threads are made anew for each call: a system places new threads on idle cores, while
+    /// sleeping ones are often woken on the core of the one that wakes them.
     pub fn map<I: Send, O: Send>(&self, items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
-        if self.pools.is_empty() || items.len() == 1 {
-            return match self.pools.first() {
-                Some(pool) => pool.install(|| items.into_iter().map(&work).collect()),
-                None => items.into_iter().map(work).collect(),
-            };
+        if self.count == 1 || items.len() <= 1 {
+            return items.into_iter().map(work).collect();
         }
-        let mut queues: Vec<Vec<(usize, I)>> = self.pools.iter().map(|_| Vec::new()).collect();
+        let mut queues: Vec<Vec<(usize, I)>> = (0..self.count).map(|_| Vec::new()).collect();
         for (index, item) in items.into_iter().enumerate() {
-            queues[index % self.pools.len()].push((index, item));
+            queues[index % self.count].push((index, item));
         }
         let work = &work;
         let mut results: Vec<(usize, O)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .pools
-                .iter()
-                .zip(queues)
-                .map(|(pool, queue)| {
-                    let run = move || -> Vec<(usize, O)> {
-                        let apply = |(index, item)| (index, work(item));
-                        queue.into_iter().map(apply).collect()
-                    };
-                    scope.spawn(move || pool.install(run))
-                })
+            let threads: Vec<_> = queues
+                .into_iter()
+                .map(|queue| scope.spawn(move || alone(|| apply(queue, work))))
                 .collect();
             threads
                 .into_iter()
@@ -80,6 +64,22 @@ impl Workers {
         results.sort_by_key(|(index, _)| *index);
         results.into_iter().map(|(_, result)| result).collect()
     }
+}
+
+fn apply<I, O>(queue: Vec<(usize, I)>, work: &impl Fn(I) -> O) -> Vec<(usize, O)> {
+    let apply = |(index, item)| (index, work(item));
+    queue.into_iter().map(apply).collect()
+}
+
+/// Runs `work` on the calling thread, which is to rayon a pool of its own.
+fn alone<O>(work: impl FnOnce() -> O) -> O {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build();
+    let result = work();
+    drop(pool);
+    result
 }
 
 /// The number of workers that suits `device`.

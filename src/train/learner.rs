@@ -139,13 +139,10 @@ impl Learner {
             }
             Ok(sum)
         });
-        let mut loss = 0.0;
-        for result in results {
-            if let Some(result) = result? {
-                loss += result.loss;
-                self.add(result, workers);
-            }
-        }
+        let results: Result<Vec<Option<SliceResult>>> = results.into_iter().collect();
+        let results: Vec<SliceResult> = results?.into_iter().flatten().collect();
+        let loss = results.iter().map(|result| result.loss).sum();
+        self.add(results, workers);
         self.stats.loss += loss;
         self.stats.tokens += tokens;
         Ok(loss)
@@ -165,7 +162,7 @@ impl Learner {
         let Some(gradients) = self.gradients.take() else {
             return Ok(stats);
         };
-        stats.grad_norm = norm(&gradients)?;
+        stats.grad_norm = norm(&gradients, workers)?;
         let limit = self.config.max_grad_norm;
         let scale = match limit > 0.0 {
             true => (limit / (stats.grad_norm + CLIP_EPSILON)).min(1.0),
@@ -239,16 +236,23 @@ impl Learner {
         Ok((Some(threshold), Some(kept)))
     }
 
-    fn add(&mut self, result: SliceResult, workers: &Workers) {
-        self.gradients = Some(match self.gradients.take() {
-            Some(sum) => {
-                let pairs = sum.into_iter().zip(result.gradients).collect();
-                workers.map(pairs, |(sum, new)| sum + new)
+    /// Adds the workers' gradients to those gathered, in the workers' order.
+    fn add(&mut self, results: Vec<SliceResult>, workers: &Workers) {
+        let mut summands: Vec<Vec<Tensor<2>>> = match self.gradients.take() {
+            Some(gradients) => gradients.into_iter().map(|sum| vec![sum]).collect(),
+            None => vec![Vec::new(); self.decoder.parameters().len()],
+        };
+        for result in results {
+            for (summands, gradient) in summands.iter_mut().zip(result.gradients) {
+                summands.push(gradient);
             }
-            None => result.gradients,
-        });
-        for (name, sum) in result.sums {
-            *self.stats.means.entry(name).or_default() += sum;
+            for (name, sum) in result.sums {
+                *self.stats.means.entry(name).or_default() += sum;
+            }
+        }
+        if summands.iter().all(|summands| !summands.is_empty()) {
+            let sum = |summands: Vec<Tensor<2>>| summands.into_iter().reduce(|sum, new| sum + new);
+            self.gradients = workers.map(summands, sum).into_iter().collect();
         }
     }
 }
@@ -324,8 +328,9 @@ pub fn quantile(values: &mut [f32], share: f64) -> f32 {
 }
 
 /// Euclidean norm over all gradients, read in one transfer.
-fn norm(gradients: &[Tensor<2>]) -> Result<f64> {
-    let squares = gradients.iter().map(|g| g.clone().square().sum()).collect();
+fn norm(gradients: &[Tensor<2>], workers: &Workers) -> Result<f64> {
+    let square = |gradient: &Tensor<2>| gradient.clone().square().sum();
+    let squares = workers.map(gradients.iter().collect(), square);
     let squares = ops::read_floats(Tensor::<1>::cat(squares, 0))?;
     Ok(squares.iter().map(|s| f64::from(*s)).sum::<f64>().sqrt())
 }

@@ -47,6 +47,10 @@ fn wgpu_greedy_ids_are_those_of_transformers() {
     let prompts = case
         .tensors
         .unpadded("greedy_prompt_ids", "greedy_prompt_mask");
+    let request = |prompt: &Vec<u32>| GenerationRequest {
+        prompt: prompt.to_vec(),
+        seed: Seed::new(0),
+    };
     let requests: Vec<_> = prompts[..2].iter().map(request).collect();
     let workers = Workers::new(1);
     let engine = Engine::new(&case.decoder, Vec::new(), &workers);
@@ -55,13 +59,6 @@ fn wgpu_greedy_ids_are_those_of_transformers() {
     for (found, expected) in found.expect("device works").iter().zip(expected) {
         let found: Vec<i64> = found.ids.iter().map(|id| i64::from(*id)).collect();
         assert_eq!(found, expected[..GREEDY_TOKENS]);
-    }
-}
-
-fn request(prompt: &Vec<u32>) -> GenerationRequest {
-    GenerationRequest {
-        prompt: prompt.clone(),
-        seed: Seed::new(0),
     }
 }
 
