@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 
-use super::batch::{Slice, SliceResult};
 use super::optimizer::Update;
+use super::slice::{Slice, SliceResult};
 use super::slicing::{Placed, queues};
 use super::{AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, TrainingSample};
 use crate::error::Result;

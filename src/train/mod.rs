@@ -5,8 +5,8 @@
 //!
 //! Shape letters: `B` samples, `C` trained positions (padded), `N` trained tokens, `E` hidden width.
 
-mod batch;
 mod grpo;
+mod grpo_config;
 mod learner;
 pub mod loss;
 mod objective;
@@ -16,11 +16,13 @@ mod sample;
 mod saved_state;
 mod schedule;
 mod sft;
+mod slice;
 mod slicing;
 mod stage;
 mod supervised;
 
-pub use grpo::{GrpoConfig, train_grpo};
+pub use grpo::train_grpo;
+pub use grpo_config::GrpoConfig;
 pub use learner::{Learner, StepStats, quantile};
 pub use objective::{LossInput, LossOutput, LossTotals, Objective};
 pub use optimizer::{AdamW, OptimConfig};
