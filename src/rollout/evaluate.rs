@@ -140,15 +140,16 @@ pub fn evaluate(
     Ok(tally.finish(config.samples))
 }
 
-/// The first `count` held-out problems with different prompts, or fewer if the task has no more.
+/// The first `count` held-out problems, or fewer if the task has no more; a generated task may draw
+/// a problem twice, it is asked once.
 fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
-    let draws = match task.size(Split::Test) {
-        Some(size) => size,
-        None => count.saturating_mul(MOST_DRAWS),
-    };
+    let problem = |index| task.problem(Split::Test, index);
+    if let Some(size) = task.size(Split::Test) {
+        return (0..size.min(count) as u64).map(problem).collect();
+    }
     let mut asked = HashSet::new();
-    (0..draws as u64)
-        .map(|index| task.problem(Split::Test, index))
+    (0..count.saturating_mul(MOST_DRAWS) as u64)
+        .map(problem)
         .filter(|problem| asked.insert(serde_json::to_string(&problem.prompt).ok()))
         .take(count)
         .collect()
