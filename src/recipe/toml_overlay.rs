@@ -283,6 +283,9 @@ task = { kind = "countdown", levels = [1, 2] }
     fn a_file_that_is_not_there_is_named() {
         let error = load::<Recipe>(Path::new("nowhere/r.toml"), &[]).unwrap_err();
         let message = error.to_string();
-        assert!(message.starts_with("recipe `nowhere/r.toml`: cannot read: "), "{message}");
+        assert!(
+            message.starts_with("recipe `nowhere/r.toml`: cannot read: "),
+            "{message}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod examples;
+mod head;
 mod oracle;
 mod resume;
 mod rooms;

@@ -1,8 +1,9 @@
 //! Whole GRPO steps against TRL's trainer: advantages, losses, gradients, weights.
 
 use burn::tensor::Device;
+use emberl::ops;
 use emberl::rollout::{RewardAggregation, RewardScale, group_advantages};
-use emberl::train::{Batching, TrainingSample};
+use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
 use emberl::workers::Workers;
 use serde::Deserialize;
 
@@ -26,6 +27,37 @@ fn grpo_steps_are_trls_whatever_the_number_of_workers() {
     for case in StepCase::all("trl.GRPOTrainer") {
         for workers in [1, 3] {
             check(&case, &cpu(), &Workers::new(workers));
+        }
+    }
+}
+
+#[test]
+fn entropy_terms_do_not_depend_on_the_number_of_workers() {
+    // No recorded step has them: one worker is held against several.
+    for case in StepCase::all("trl.GRPOTrainer") {
+        let (rollout, mut settings): (RolloutSettings, PolicySettings) =
+            (case.settings(), case.settings());
+        settings.entropy_coef = 0.3;
+        settings.top_entropy_quantile = 0.4;
+        let Some(objective) = settings.loss() else {
+            continue;
+        };
+        let samples = training_samples(&case, &rollout);
+        let gradients = |workers: usize| -> Vec<Vec<f32>> {
+            let mut learner = Learner::new(case.base(&cpu()), OptimConfig::default());
+            let workers = Workers::new(workers);
+            let loss = learner.accumulate(&samples, &objective, 1, 30.0, &workers);
+            let gradients = learner.gradients().expect("tokens count").iter();
+            let gradients = gradients.map(|g| ops::read_floats(g.clone()).expect("device works"));
+            let loss = vec![loss.expect("device works") as f32];
+            std::iter::once(loss).chain(gradients).collect()
+        };
+        let close = Tolerance {
+            relative: 1e-4,
+            absolute: 1e-6,
+        };
+        for (found, expected) in gradients(3).iter().zip(&gradients(1)) {
+            close.check(&case.name, found, expected);
         }
     }
 }
