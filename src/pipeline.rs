@@ -214,6 +214,9 @@ impl Run<'_> {
         };
         let folder = context.folder.join("model");
         tokenizer.save(&folder)?;
+        if let Some(model) = model {
+            copy_generation_config(model, &folder)?;
+        }
         trained.decoder.save(&folder, WeightDtype::F32)?;
         Ok(trained.metrics)
     }
@@ -288,13 +291,23 @@ struct Loaded {
     eos_ids: Vec<u32>,
 }
 
+/// Hands on `generation_config.json`, which may name more ends of text than `config.json`.
+fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
+    let source = from.join("generation_config.json");
+    if !source.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&source).map_err(Error::io(&source, "read"))?;
+    files::write_text(&to.join("generation_config.json"), &text)
+}
+
 /// Where the stage's accuracy reward looks for the answer.
 fn answer_source(config: &GrpoConfig) -> AnswerSource {
-    let sources = config.rewards.iter().filter_map(|reward| match reward {
+    let source = |reward: &RewardConfig| match reward {
         RewardConfig::Accuracy { answer, .. } => Some(*answer),
         RewardConfig::Format { .. } => None,
-    });
-    sources.into_iter().next().unwrap_or_default()
+    };
+    config.rewards.iter().find_map(source).unwrap_or_default()
 }
 
 /// A JSON file's value; none when there is no file.

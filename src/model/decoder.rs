@@ -10,6 +10,7 @@ use super::kv_cache::KvCache;
 use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
 use super::rotary::{RotaryTable, Rotation};
 use super::token_grid::{ForwardInput, TokenGrid};
+use crate::ops;
 
 /// A decoder-only transformer, driven by its [`ModelConfig`].
 ///
@@ -220,11 +221,12 @@ impl Decoder {
         rows.reshape([b, t, out])
     }
 
-    /// `x / √(mean(x²) + ε) ⊙ w` over the last dimension (arXiv:1910.07467).
+    /// Normalises over the last dimension.
     fn rms_norm<const R: usize>(&self, states: Tensor<R>, weight: Index) -> Tensor<R> {
-        let epsilon = self.config.rms_norm_eps;
-        let variance = states.clone().square().mean_dim(R - 1);
-        let normed = states * (variance + epsilon).sqrt().recip();
-        normed * self.parameters[weight].clone().unsqueeze::<R>()
+        let shape = states.shape();
+        let weight = self.parameters[weight].clone();
+        let [_, width] = weight.dims();
+        let rows = states.reshape([-1, width as i32]);
+        ops::rms_norm(rows, weight, self.config.rms_norm_eps).reshape(shape)
     }
 }

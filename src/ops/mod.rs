@@ -1,7 +1,9 @@
 //! Tensor functions that Burn lacks.
 
+mod rms_norm;
 mod token_logprobs;
 
+pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use token_logprobs::{HeadGradients, TokenLogprobs, head_gradients, token_logprobs};
 
 use burn::tensor::{Tensor, TensorData};
