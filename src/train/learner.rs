@@ -223,7 +223,10 @@ impl Learner {
         let results = workers.map(queues, |queue| {
             let mut entropies = Vec::new();
             for slice in queue {
-                if let Some(forward) = Slice::forward(decoder, slice, objective.temperature()) {
+                // Through the same operations as the gradient's pass, which rounds alike: a token
+                // may stand exactly on the threshold.
+                let forward = Slice::forward(&decoder.tracked(), slice, objective.temperature());
+                if let Some(forward) = forward {
                     entropies.extend(forward.entropies()?);
                 }
             }
