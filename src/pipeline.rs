@@ -28,7 +28,7 @@ use crate::seed::Seed;
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
 use crate::train::{GrpoConfig, StageContext, pretrain, train_grpo, train_sft};
-use crate::workers::{self, Workers};
+use crate::workers::Workers;
 
 /// What a run found, as `summary.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,10 +84,10 @@ impl Run<'_> {
     /// When the folder holds another recipe's run, a stage fails, or the user stops.
     pub fn execute(&self) -> Result<Summary> {
         self.prepare_folder()?;
-        let workers = Workers::new(match self.recipe.workers {
-            0 => workers::suited_count(self.device),
-            count => count,
-        });
+        let workers = match self.recipe.workers {
+            0 => Workers::suited_to(self.device),
+            count => Workers::new(count),
+        };
         let mut model = self.recipe.model.clone();
         let mut stages = Vec::new();
         let mut before = None;

@@ -8,11 +8,12 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use super::Globals;
-use crate::device;
+use crate::device::{self, DeviceSpec};
 use crate::error::Error;
 use crate::pipeline::{Run, Summary};
 use crate::recipe::{self, Recipe};
 use crate::report;
+use crate::workers;
 
 /// What `emberl run` is told.
 #[derive(Args, Debug)]
@@ -45,10 +46,16 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
         super::print(&recipe::to_toml(&recipe)?)?;
         return Ok(());
     }
-    let spec = globals.choose_device(&recipe.device)?;
-    recipe.device = spec.clone();
     let folder = run_folder(args, &recipe)?;
+    if args.resume {
+        adopt_choices(&mut recipe, &folder)?;
+    }
+    let spec = globals.choose_device(&recipe.device)?;
     let device = device::open(&spec)?;
+    recipe.device = spec.clone();
+    if recipe.workers == 0 {
+        recipe.workers = workers::suited_count(&device);
+    }
     let stop = stop_on_interrupt()?;
     let screen = globals.screen();
     tracing::info!("{} on {spec}, in {}", recipe.name, folder.display());
@@ -66,6 +73,18 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
     })?;
     let picture = report::save_curves(&folder)?;
     super::print(&describe(&summary, &run.final_model(), &picture))
+}
+
+/// Takes what the recipe leaves to the machine from the run that is resumed: results depend on it.
+fn adopt_choices(recipe: &mut Recipe, folder: &Path) -> Result<()> {
+    let begun: Recipe = recipe::load(&folder.join("recipe.toml"), &[])?;
+    if recipe.device == DeviceSpec::Auto {
+        recipe.device = begun.device;
+    }
+    if recipe.workers == 0 {
+        recipe.workers = begun.workers;
+    }
+    Ok(())
 }
 
 /// The folder to run in: the named one, the newest of this recipe to resume, or a new one.
