@@ -81,8 +81,8 @@ pub trait RmsNormBackend: Backend {
     }
 }
 
-#[cfg(feature = "wgpu")]
-impl RmsNormBackend for burn_wgpu::CubeBackend {}
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl RmsNormBackend for burn_cubecl::CubeBackend {}
 
 fn inverse_root<B: Backend>(states: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
     let variance = B::float_mean_dim(B::float_mul(states.clone(), states), 1);
