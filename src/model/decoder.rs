@@ -64,12 +64,6 @@ impl Decoder {
         &self.layout.shapes
     }
 
-    /// Number of single weights.
-    pub fn parameter_count(&self) -> usize {
-        let size = |shape: &Vec<usize>| shape.iter().product::<usize>();
-        self.layout.shapes.iter().map(size).sum()
-    }
-
     /// Index of the output head's weight `[V, E]`: the embedding's where the two are tied.
     pub fn head_index(&self) -> usize {
         self.layout.head

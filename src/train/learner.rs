@@ -7,7 +7,9 @@ use burn::tensor::Tensor;
 use super::optimizer::Update;
 use super::slice::{Slice, SliceResult};
 use super::slicing::{Placed, queues};
-use super::{AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, TrainingSample};
+use super::{
+    AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, StepTotals, TrainingSample,
+};
 use crate::error::Result;
 use crate::model::Decoder;
 use crate::ops;
@@ -78,10 +80,9 @@ impl Learner {
         workers: &Workers,
     ) -> Result<StepStats> {
         let micro_batches = batching.split(samples);
-        let tokens: usize = samples.iter().map(TrainingSample::trained_tokens).sum();
-        for micro_batch in &micro_batches {
-            let count = micro_batches.len();
-            self.accumulate(micro_batch, objective, count, tokens as f64, workers)?;
+        let step = StepTotals::of(&micro_batches);
+        for micro_batch in micro_batches {
+            self.accumulate(micro_batch, objective, step, workers)?;
         }
         self.step(lr, workers)
     }
@@ -103,26 +104,21 @@ impl Learner {
 
     /// Adds the gradient of one micro-batch; returns its share of the step's loss.
     ///
-    /// `micro_batches` and `step_tokens` are counts of the whole optimiser step.
-    ///
     /// # Errors
     /// When the device failed.
     pub fn accumulate(
         &mut self,
         samples: &[TrainingSample],
         objective: &dyn Objective,
-        micro_batches: usize,
-        step_tokens: f64,
+        step: StepTotals,
         workers: &Workers,
     ) -> Result<f64> {
         let tokens = samples.iter().map(TrainingSample::trained_tokens).sum();
         let (threshold, entropy_tokens) = self.entropy_threshold(samples, objective, workers)?;
         let totals = LossTotals {
-            sequences: samples.len(),
+            step,
             tokens,
             entropy_tokens: entropy_tokens.unwrap_or(tokens),
-            micro_batches,
-            step_tokens,
         };
         let decoder = &self.decoder;
         let queues = queues(samples, workers.count(), &decoder.device());

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::TrainingSample;
+
 /// Tensors of a slice of a micro-batch.
 ///
 /// # Shapes
@@ -30,19 +32,40 @@ pub struct LossInput {
     pub totals: LossTotals,
 }
 
-/// Counts taken outside the tensors, so that the loss of slices adds up to the loss of the whole.
+/// Counts of a whole optimiser step, taken outside the tensors, so that the losses of its
+/// micro-batches add up to the loss of one big batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepTotals {
+    /// Micro-batches.
+    pub micro_batches: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Tokens that count.
+    pub tokens: f64,
+}
+
+impl StepTotals {
+    /// The counts of a step on these micro-batches.
+    pub fn of<S: AsRef<[TrainingSample]>>(micro_batches: &[S]) -> Self {
+        let samples = || micro_batches.iter().flat_map(AsRef::as_ref);
+        let tokens: usize = samples().map(TrainingSample::trained_tokens).sum();
+        Self {
+            micro_batches: micro_batches.len(),
+            sequences: samples().count(),
+            tokens: tokens as f64,
+        }
+    }
+}
+
+/// Counts that a loss divides by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossTotals {
-    /// Sequences of the whole micro-batch.
-    pub sequences: usize,
+    /// Of the optimiser step.
+    pub step: StepTotals,
     /// Tokens that count in the whole micro-batch.
     pub tokens: usize,
     /// Tokens of the whole micro-batch that the entropy mask keeps.
     pub entropy_tokens: usize,
-    /// Micro-batches of the optimiser step.
-    pub micro_batches: usize,
-    /// Tokens that count in all micro-batches of the optimiser step.
-    pub step_tokens: f64,
 }
 
 /// A loss and what is worth logging of it.

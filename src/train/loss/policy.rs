@@ -204,23 +204,17 @@ impl PolicyLoss {
 
     /// What each token's loss is multiplied by before all are summed, `[B, C]`.
     fn weights(&self, input: &LossInput) -> Tensor<2> {
-        let LossTotals {
-            sequences,
-            tokens,
-            micro_batches,
-            step_tokens,
-            ..
-        } = input.totals;
+        let LossTotals { step, tokens, .. } = input.totals;
         let mask = input.mask.clone();
-        let sequences = (sequences * micro_batches) as f64;
+        let sequences = step.sequences as f64;
         match self.config.kind {
             PolicyLossKind::Grpo => {
                 let lengths = mask.clone().sum_dim(1).clamp_min(1.0);
                 mask / lengths / sequences
             }
-            PolicyLossKind::Bnpo => mask / (tokens.max(1) * micro_batches) as f64,
+            PolicyLossKind::Bnpo => mask / (tokens.max(1) * step.micro_batches) as f64,
             PolicyLossKind::DrGrpo => mask / (sequences * self.max_completion_tokens as f64),
-            PolicyLossKind::Dapo => mask / step_tokens.max(1.0),
+            PolicyLossKind::Dapo => mask / step.tokens.max(1.0),
         }
     }
 
@@ -230,7 +224,7 @@ impl PolicyLoss {
             Some(kept) => input.mask.clone() * kept.clone(),
             None => input.mask.clone(),
         };
-        let tokens = input.totals.entropy_tokens.max(1) * input.totals.micro_batches;
+        let tokens = input.totals.entropy_tokens.max(1) * input.totals.step.micro_batches;
         (input.entropies.clone() * mask).sum() / tokens as f64
     }
 }

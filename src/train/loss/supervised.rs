@@ -33,7 +33,7 @@ impl Objective for SupervisedLoss {
         let sum = (token_loss * input.mask.clone()).sum();
         let entropy = input.entropies.clone().inner() * input.mask.clone().inner();
         LossOutput {
-            loss: sum / input.totals.step_tokens.max(1.0),
+            loss: sum / input.totals.step.tokens.max(1.0),
             sums: vec![("entropy", entropy.sum())],
         }
     }

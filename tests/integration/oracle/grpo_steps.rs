@@ -1,9 +1,9 @@
 //! Whole GRPO steps against TRL's trainer: advantages, losses, gradients, weights.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use emberl::ops;
 use emberl::rollout::{RewardAggregation, RewardScale, group_advantages};
-use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
+use emberl::train::{Batching, Learner, OptimConfig, StepTotals, TrainingSample};
 use emberl::workers::Workers;
 use serde::Deserialize;
 
@@ -43,10 +43,11 @@ fn entropy_terms_do_not_depend_on_the_number_of_workers() {
             continue;
         };
         let samples = training_samples(&case, &rollout);
+        let totals = StepTotals::of(&[&samples]);
         let gradients = |workers: usize| -> Vec<Vec<f32>> {
             let mut learner = Learner::new(case.base(&cpu()), OptimConfig::default());
             let workers = Workers::new(workers);
-            let loss = learner.accumulate(&samples, &objective, 1, 30.0, &workers);
+            let loss = learner.accumulate(&samples, &objective, totals, &workers);
             let gradients = learner.gradients().expect("tokens count").iter();
             let gradients = gradients.map(|g| ops::read_floats(g.clone()).expect("device works"));
             let loss = vec![loss.expect("device works") as f32];
@@ -57,6 +58,39 @@ fn entropy_terms_do_not_depend_on_the_number_of_workers() {
             absolute: 1e-6,
         };
         for (found, expected) in gradients(3).iter().zip(&gradients(1)) {
+            close.check(&case.name, found, expected);
+        }
+    }
+}
+
+#[test]
+fn uneven_micro_batches_add_up_to_one_big_batch() {
+    for case in StepCase::all("trl.GRPOTrainer") {
+        let (rollout, settings): (RolloutSettings, PolicySettings) =
+            (case.settings(), case.settings());
+        let Some(objective) = settings.loss() else {
+            continue;
+        };
+        let samples = training_samples(&case, &rollout);
+        let workers = Workers::new(1);
+        let gradients = |size: usize| -> Vec<Vec<f32>> {
+            let mut learner = Learner::new(case.base(&cpu()), OptimConfig::default());
+            let micro_batches: Vec<_> = samples.chunks(size).collect();
+            let totals = StepTotals::of(&micro_batches);
+            for micro_batch in micro_batches {
+                let loss = learner.accumulate(micro_batch, &objective, totals, &workers);
+                loss.expect("device works");
+            }
+            let gradients = learner.gradients().expect("tokens count").iter();
+            let read = |g: &Tensor<2>| ops::read_floats(g.clone()).expect("device works");
+            gradients.map(read).collect()
+        };
+        let close = Tolerance {
+            relative: 1e-4,
+            absolute: 1e-6,
+        };
+        // Eight samples: three, three and two.
+        for (found, expected) in gradients(3).iter().zip(&gradients(samples.len())) {
             close.check(&case.name, found, expected);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberl::ops;
 use emberl::train::loss::PolicyLoss;
-use emberl::train::{LossInput, LossOutput, LossTotals, Objective, quantile};
+use emberl::train::{LossInput, LossOutput, LossTotals, Objective, StepTotals, quantile};
 use serde::Deserialize;
 
 use super::fixture::{self, Tensors, Tolerance, Worst, cpu, say};
@@ -207,11 +207,13 @@ impl CaseSettings {
         // The recorded count spans a generation, which may serve several optimiser steps.
         let steps = self.steps_per_generation as f64 / micro_batches as f64;
         LossTotals {
-            sequences,
+            step: StepTotals {
+                micro_batches,
+                sequences: sequences * micro_batches,
+                tokens: self.num_items_in_batch / steps,
+            },
             tokens: mask.iter().filter(|mask| **mask != 0.0).count(),
             entropy_tokens,
-            micro_batches,
-            step_tokens: self.num_items_in_batch / steps,
         }
     }
 }

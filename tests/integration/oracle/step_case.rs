@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use emberl::model::Decoder;
 use emberl::ops;
-use emberl::train::{Learner, Objective, OptimConfig, StepStats, TrainingSample};
+use emberl::train::{Learner, Objective, OptimConfig, StepStats, StepTotals, TrainingSample};
 use emberl::workers::Workers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -134,11 +134,10 @@ impl StepCase {
         let mut losses = self.recording.micro_batch_losses.iter();
         let mut learner = Learner::new(self.base(device), settings.optim());
         for (step, micro_batches) in micro_batches.chunks(accumulation).enumerate() {
-            let all = micro_batches.iter().flatten();
-            let tokens: usize = all.map(TrainingSample::trained_tokens).sum();
+            let totals = StepTotals::of(micro_batches);
             for samples in micro_batches {
                 let loss = learner
-                    .accumulate(samples, objective, accumulation, tokens as f64, workers)
+                    .accumulate(samples, objective, totals, workers)
                     .expect("device works");
                 let expected = losses.next().expect("one loss a micro-batch");
                 if self.has_known_micro_batches() {
