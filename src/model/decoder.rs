@@ -1,5 +1,6 @@
 //! The decoder: embedding, blocks of attention and gated MLP, final norm.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, activation::silu};
@@ -21,6 +22,19 @@ pub struct Decoder {
     layout: Arc<ParameterLayout>,
     rotary: Arc<RotaryTable>,
     parameters: Vec<Tensor<2>>,
+}
+
+/// A part of a decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The token embedding.
+    Embedding,
+    /// A block, counted from 0.
+    Block(usize),
+    /// The norm after the last block.
+    FinalNorm,
+    /// The output head: the embedding where the two are tied.
+    Head,
 }
 
 impl Decoder {
@@ -64,11 +78,6 @@ impl Decoder {
         &self.layout.shapes
     }
 
-    /// Index of the output head's weight `[V, E]`: the embedding's where the two are tied.
-    pub fn head_index(&self) -> usize {
-        self.layout.head
-    }
-
     /// The output head's weight, `[V, E]`.
     pub fn head(&self) -> Tensor<2> {
         self.parameters[self.layout.head].clone()
@@ -88,10 +97,58 @@ impl Decoder {
         }
     }
 
-    /// The same weights as fresh leaves of an autodiff graph.
+    /// The weights that training changes.
+    pub fn trainable(&self) -> &[Tensor<2>] {
+        &self.parameters
+    }
+
+    /// Hugging Face names of the weights that training changes, in order.
+    pub fn trainable_names(&self) -> &[String] {
+        &self.layout.names
+    }
+
+    /// Shapes of the weights that training changes as Hugging Face stores them, in order.
+    pub fn trainable_shapes(&self) -> &[Vec<usize>] {
+        &self.layout.shapes
+    }
+
+    /// Places of a part's weights among [`Decoder::trainable`]; empty when the part is frozen.
+    pub fn trainable_range(&self, part: Part) -> Range<usize> {
+        let one = |index: Index| index..index + 1;
+        match part {
+            Part::Embedding => one(self.layout.embed_tokens),
+            Part::Block(index) => self.layout.block_ranges[index].clone(),
+            Part::FinalNorm => one(self.layout.norm),
+            Part::Head => one(self.layout.head),
+        }
+    }
+
+    /// The same model with other values of the weights that training changes.
+    pub fn with_trainable(&self, trainable: Vec<Tensor<2>>) -> Self {
+        self.with_parameters(trainable)
+    }
+
+    /// The same weights on the autodiff device, those that training changes as fresh leaves.
     pub fn tracked(&self) -> Self {
-        let track = |tensor: &Tensor<2>| tensor.clone().autodiff().require_grad();
-        self.with_parameters(self.parameters.iter().map(track).collect())
+        self.tracked_in(0..self.trainable().len())
+    }
+
+    /// The same weights on the autodiff device, with fresh leaves at these places among
+    /// [`Decoder::trainable`].
+    pub fn tracked_in(&self, leaves: Range<usize>) -> Self {
+        let track = |(place, tensor): (usize, &Tensor<2>)| {
+            let tensor = tensor.clone().autodiff();
+            match leaves.contains(&place) {
+                true => tensor.require_grad(),
+                false => tensor,
+            }
+        };
+        self.with_parameters(self.parameters.iter().enumerate().map(track).collect())
+    }
+
+    /// Number of blocks.
+    pub fn block_count(&self) -> usize {
+        self.layout.layers.len()
     }
 
     /// Prepares a grid of tokens for [`Decoder::hidden_states`].
@@ -112,7 +169,7 @@ impl Decoder {
     /// `[B, T, E]` for `[B, T]` tokens.
     pub fn hidden_states(&self, input: &ForwardInput, cache: Option<&mut KvCache>) -> Tensor<3> {
         let states = self.blocks(input, cache, |_| ());
-        self.rms_norm(states, self.layout.norm)
+        self.final_norm(states)
     }
 
     /// Every block's input, then the final output: the embedding first, the normed output last.
@@ -122,8 +179,45 @@ impl Decoder {
     pub fn all_hidden_states(&self, input: &ForwardInput) -> Vec<Tensor<3>> {
         let mut states = Vec::new();
         let last = self.blocks(input, None, |state| states.push(state.clone()));
-        states.push(self.rms_norm(last, self.layout.norm));
+        states.push(self.final_norm(last));
         states
+    }
+
+    /// The first block's input.
+    ///
+    /// # Shapes
+    /// `[B, T]` tokens to `[B, T, E]`.
+    pub fn embed(&self, input: &ForwardInput) -> Tensor<3> {
+        let [b, t] = input.ids.dims();
+        let ids = input.ids.clone().reshape([b * t]);
+        let embedding = self.parameters[self.layout.embed_tokens].clone();
+        embedding.select(0, ids).reshape([b as i32, t as i32, -1])
+    }
+
+    /// One block: attention and gated MLP, each after a norm and added to its input.
+    ///
+    /// # Shapes
+    /// `[B, T, E]` to the same.
+    pub fn block(
+        &self,
+        index: usize,
+        states: Tensor<3>,
+        input: &ForwardInput,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let layer = &self.layout.layers[index];
+        let normed = self.rms_norm(states.clone(), layer.input_layernorm);
+        let states = states + self.attention(index, layer, normed, input, cache);
+        let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm);
+        states + self.gated_mlp(layer, normed)
+    }
+
+    /// The norm after the last block.
+    ///
+    /// # Shapes
+    /// `[B, T, E]` to the same.
+    pub fn final_norm(&self, states: Tensor<3>) -> Tensor<3> {
+        self.rms_norm(states, self.layout.norm)
     }
 
     /// Scores of every vocabulary entry.
@@ -140,17 +234,11 @@ impl Decoder {
         mut cache: Option<&mut KvCache>,
         mut visit: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
-        let [b, t] = input.ids.dims();
-        let ids = input.ids.clone().reshape([b * t]);
-        let embedding = self.parameters[self.layout.embed_tokens].clone();
-        let mut states = embedding.select(0, ids).reshape([b as i32, t as i32, -1]);
-        for (index, layer) in self.layout.layers.iter().enumerate() {
+        let [_, t] = input.ids.dims();
+        let mut states = self.embed(input);
+        for index in 0..self.block_count() {
             visit(&states);
-            let normed = self.rms_norm(states.clone(), layer.input_layernorm);
-            let attended = self.attention(index, layer, normed, input, cache.as_deref_mut());
-            states = states + attended;
-            let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm);
-            states = states + self.gated_mlp(layer, normed);
+            states = self.block(index, states, input, cache.as_deref_mut());
         }
         if let Some(cache) = cache {
             cache.advance(t);

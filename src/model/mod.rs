@@ -17,7 +17,7 @@ mod weights_file;
 mod weights_writer;
 
 pub use config::{Family, GenerationDefaults, ModelConfig, Rope, RopeScaling};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Part};
 pub(crate) use folder::matrix;
 pub use kv_cache::KvCache;
 pub use token_grid::{ForwardInput, TokenGrid};

@@ -4,6 +4,7 @@
 //! order serves loading, saving, gradients, the optimiser and checkpoints alike.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::ModelConfig;
 
@@ -19,6 +20,8 @@ pub(super) struct ParameterLayout {
     pub layers: Vec<LayerLayout>,
     pub norm: Index,
     pub head: Index,
+    /// Where each block's parameters stand; they are neighbours.
+    pub block_ranges: Vec<Range<Index>>,
 }
 
 /// A linear map's weight `[out, in]` and bias.
@@ -60,7 +63,11 @@ impl ParameterLayout {
         let embed_tokens = place("model.embed_tokens.weight");
         let norm = place("model.norm.weight");
         let head = find("lm_head.weight").unwrap_or(embed_tokens);
+        let block_ranges = (0..config.num_hidden_layers)
+            .map(|layer| block_range(&names, layer))
+            .collect();
         Self {
+            block_ranges,
             embed_tokens,
             layers,
             norm,
@@ -78,6 +85,14 @@ impl ParameterLayout {
             shape => panic!("parameters have one or two dimensions, not {shape:?}"),
         }
     }
+}
+
+fn block_range(names: &[String], layer: usize) -> Range<Index> {
+    let prefix = format!("model.layers.{layer}.");
+    let start = names.iter().position(|name| name.starts_with(&prefix));
+    let start = start.expect("the configuration lists every tensor");
+    let names = names[start..].iter();
+    start..start + names.take_while(|name| name.starts_with(&prefix)).count()
 }
 
 impl LayerLayout {

@@ -44,7 +44,7 @@ pub struct StepStats {
 impl Learner {
     /// A learner that starts at `decoder` with a fresh optimiser.
     pub fn new(decoder: Decoder, config: OptimConfig) -> Self {
-        let optimizer = AdamW::new(decoder.parameters());
+        let optimizer = AdamW::new(decoder.trainable());
         Self::resume(decoder, optimizer, config)
     }
 
@@ -169,13 +169,13 @@ impl Learner {
     }
 
     fn update(&mut self, gradients: Vec<Tensor<2>>, scale: f64, lr: f64, workers: &Workers) {
-        let shapes = self.decoder.parameter_shapes();
+        let shapes = self.decoder.trainable_shapes();
         let first = std::mem::take(&mut self.optimizer.first);
         let second = std::mem::take(&mut self.optimizer.second);
         let states = first.into_iter().zip(second);
         let updates: Vec<Update> = self
             .decoder
-            .parameters()
+            .trainable()
             .iter()
             .zip(gradients)
             .zip(states)
@@ -200,7 +200,7 @@ impl Learner {
             self.optimizer.first.push(first);
             self.optimizer.second.push(second);
         }
-        self.decoder = self.decoder.with_parameters(weights);
+        self.decoder = self.decoder.with_trainable(weights);
     }
 
     /// The entropy from which on tokens are kept, and how many are; none if the loss keeps all.
@@ -239,7 +239,7 @@ impl Learner {
     fn add(&mut self, results: Vec<SliceResult>, workers: &Workers) {
         let mut summands: Vec<Vec<Tensor<2>>> = match self.gradients.take() {
             Some(gradients) => gradients.into_iter().map(|sum| vec![sum]).collect(),
-            None => vec![Vec::new(); self.decoder.parameters().len()],
+            None => vec![Vec::new(); self.decoder.trainable().len()],
         };
         for result in results {
             for (summands, gradient) in summands.iter_mut().zip(result.gradients) {

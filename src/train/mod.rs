@@ -24,7 +24,7 @@ mod supervised;
 pub use grpo::train_grpo;
 pub use grpo_config::GrpoConfig;
 pub use learner::{Learner, StepStats, quantile};
-pub use objective::{LossInput, LossOutput, LossTotals, Objective, StepTotals};
+pub use objective::{LossInput, LossOutput, LossTotals, Objective, Predictions, StepTotals};
 pub use optimizer::{AdamW, OptimConfig};
 pub use pretrain::{NewModelConfig, PretrainConfig, pretrain};
 pub use sample::{Batching, TrainingSample};

@@ -10,10 +10,8 @@ use super::TrainingSample;
 /// All `[B, C]`, zero where a sample has no token.
 #[derive(Clone, Debug)]
 pub struct LossInput {
-    /// Log-probabilities under the policy, a leaf of the autodiff graph.
-    pub logprobs: Tensor<2>,
-    /// Entropies of the policy's distributions, a leaf of the autodiff graph.
-    pub entropies: Tensor<2>,
+    /// What the model says of each token.
+    pub predictions: Predictions,
     /// 1 where a token counts, else 0.
     pub mask: Tensor<2>,
     /// Advantages.
@@ -30,6 +28,62 @@ pub struct LossInput {
     pub entropy_mask: Option<Tensor<2>>,
     /// Counts that the loss divides by.
     pub totals: LossTotals,
+}
+
+/// What a model says of each token: leaves of the autodiff graph.
+///
+/// # Shapes
+/// All `[B, C]`, zero where a sample has no token.
+#[derive(Clone, Debug)]
+pub enum Predictions {
+    /// A language model's.
+    Tokens {
+        /// Log-probabilities of the tokens, nats.
+        logprobs: Tensor<2>,
+        /// Entropies of the distributions they were chosen from, nats.
+        entropies: Tensor<2>,
+    },
+    /// A model's with one score instead of a vocabulary: the value of the state before each token.
+    Values(Tensor<2>),
+}
+
+impl LossInput {
+    /// Log-probabilities under the policy, nats.
+    ///
+    /// # Panics
+    /// When the model is no language model.
+    pub fn logprobs(&self) -> Tensor<2> {
+        self.tokens().0.clone()
+    }
+
+    /// Entropies of the policy's distributions, nats.
+    ///
+    /// # Panics
+    /// When the model is no language model.
+    pub fn entropies(&self) -> Tensor<2> {
+        self.tokens().1.clone()
+    }
+
+    /// Values of the states before each token.
+    ///
+    /// # Panics
+    /// When the model is a language model.
+    pub fn values(&self) -> Tensor<2> {
+        match &self.predictions {
+            Predictions::Values(values) => values.clone(),
+            Predictions::Tokens { .. } => panic!("a loss of values needs a model with a score"),
+        }
+    }
+
+    fn tokens(&self) -> (&Tensor<2>, &Tensor<2>) {
+        match &self.predictions {
+            Predictions::Tokens {
+                logprobs,
+                entropies,
+            } => (logprobs, entropies),
+            Predictions::Values(_) => panic!("a loss of tokens needs a language model"),
+        }
+    }
 }
 
 /// Counts of a whole optimiser step, taken outside the tensors, so that the losses of its
@@ -85,6 +139,11 @@ pub trait Objective: Sync {
     /// Share of tokens, by entropy from the top, that the policy loss acts on; 1 is all.
     fn top_entropy_share(&self) -> f64 {
         1.0
+    }
+
+    /// Neighbouring samples whose loss cannot be taken apart: 2 for pairs.
+    fn samples_together(&self) -> usize {
+        1
     }
 
     /// Divides the logits before probabilities are taken.

@@ -80,9 +80,9 @@ impl SavedState {
             serde_json::from_str(&text).map_err(|error| Error::file(&file, error.to_string()))?;
         let checkpoint = Checkpoint::open(&path)?;
         let read = |part: &str| -> Result<Vec<Tensor<2>>> {
-            let named = decoder.parameter_names().iter();
+            let named = decoder.trainable_names().iter();
             named
-                .zip(decoder.parameter_shapes())
+                .zip(decoder.trainable_shapes())
                 .map(|(name, shape)| {
                     let bytes = checkpoint.tensor(&format!("{part}.{name}"), shape)?;
                     Ok(matrix(bytes.to_f32(), shape, device))
@@ -92,7 +92,7 @@ impl SavedState {
         let [weights, first, second] = PARTS.map(read);
         Ok(Some(Self {
             step: progress.step,
-            decoder: decoder.with_parameters(weights?),
+            decoder: decoder.with_trainable(weights?),
             optimizer: AdamW {
                 steps: progress.optimizer_steps,
                 first: first?,
@@ -106,9 +106,9 @@ fn write_tensors(folder: &Path, learner: &Learner) -> Result<()> {
     let decoder = learner.decoder();
     let named = || {
         decoder
-            .parameter_names()
+            .trainable_names()
             .iter()
-            .zip(decoder.parameter_shapes())
+            .zip(decoder.trainable_shapes())
     };
     let tensors: Vec<(String, Vec<usize>)> = PARTS
         .iter()
@@ -118,7 +118,7 @@ fn write_tensors(folder: &Path, learner: &Learner) -> Result<()> {
         .collect();
     let mut writer = WeightsWriter::create(folder, &tensors, WeightDtype::F32)?;
     let optimizer = learner.optimizer();
-    for tensors in [decoder.parameters(), &optimizer.first, &optimizer.second] {
+    for tensors in [decoder.trainable(), &optimizer.first, &optimizer.second] {
         for tensor in tensors {
             writer.write(&ops::read_floats(tensor.clone())?)?;
         }

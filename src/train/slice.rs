@@ -3,10 +3,10 @@
 use burn::tensor::{Device, Int, Tensor};
 
 use super::slicing::Placed;
-use super::{LossInput, LossTotals, Objective, TrainingSample};
+use super::{LossInput, LossTotals, Objective, Predictions, TrainingSample};
 use crate::device;
 use crate::error::Result;
-use crate::model::{Decoder, TokenGrid};
+use crate::model::{Decoder, Part, TokenGrid};
 use crate::ops::{self, HeadGradients, TokenLogprobs};
 
 /// Samples that went forward through the model.
@@ -92,7 +92,7 @@ impl<'a> Slice<'a> {
         entropy_threshold: Option<f32>,
     ) -> Result<SliceResult> {
         let input = self.loss_input(totals, entropy_threshold);
-        let (logprobs, entropies) = (input.logprobs.clone(), input.entropies.clone());
+        let (logprobs, entropies) = (input.logprobs(), input.entropies());
         let output = objective.loss(&input);
         let sums = self.read_sums(&input, output.loss.clone().inner(), output.sums)?;
         let gradients = output.loss.backward();
@@ -127,12 +127,12 @@ impl<'a> Slice<'a> {
         let all = all.select_assign(0, self.rows, hidden, burn::tensor::IndexingUpdateOp::Add);
         let surrogate = (self.states * Tensor::from_inner(all)).sum();
         let mut gradients = surrogate.backward();
-        let head_index = self.decoder.head_index();
-        let parameters = self.decoder.parameters().iter().enumerate();
+        let head_place = self.decoder.trainable_range(Part::Head);
+        let parameters = self.decoder.trainable().iter().enumerate();
         parameters
             .map(|(index, parameter)| {
                 let own = parameter.grad_remove(&mut gradients);
-                match (own, index == head_index) {
+                match (own, head_place.contains(&index)) {
                     (Some(own), true) => own + head.clone(),
                     (None, true) => head.clone(),
                     (Some(own), false) => own,
@@ -163,9 +163,11 @@ impl<'a> Slice<'a> {
         let entropy_mask = entropy_threshold
             .map(|threshold| entropies.clone().greater_equal_elem(threshold).float());
         LossInput {
-            logprobs: leaf(&self.forward.logprobs),
+            predictions: Predictions::Tokens {
+                logprobs: leaf(&self.forward.logprobs),
+                entropies,
+            },
             entropy_mask,
-            entropies,
             mask: self.rectangle(self.samples.iter().map(mask).collect()),
             advantages: given(|sample| &sample.advantages),
             old_logprobs: given(|sample| &sample.old_logprobs),
@@ -201,7 +203,7 @@ impl<'a> Slice<'a> {
         mut sums: Vec<(&'static str, Tensor<1>)>,
     ) -> Result<(f64, Vec<(&'static str, f64)>)> {
         if let Some(sampler) = &input.sampler_logprobs {
-            let gap = (input.logprobs.clone().inner() - sampler.clone()).abs();
+            let gap = (input.logprobs().inner() - sampler.clone()).abs();
             sums.push(("logprob_gap", (gap * input.mask.clone()).sum()));
         }
         let tensors = sums.iter().map(|(_, sum)| sum.clone());

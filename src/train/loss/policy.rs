@@ -132,7 +132,7 @@ impl Objective for PolicyLoss {
             .expect("a policy loss has advantages");
         let old = match &input.old_logprobs {
             Some(old) => old.clone(),
-            None => input.logprobs.clone().detach(),
+            None => input.logprobs().detach(),
         };
         let ratio = self.ratio(input, old.clone());
         let (low, high) = (1.0 - config.clip_low, 1.0 + self.clip_high());
@@ -154,7 +154,7 @@ impl Objective for PolicyLoss {
         {
             token_loss = token_loss * factor.clone();
         }
-        let mut sums = vec![("entropy", masked_sum(input, input.entropies.clone()))];
+        let mut sums = vec![("entropy", masked_sum(input, input.entropies()))];
         if let (Some(reference), true) = (&input.ref_logprobs, config.kl_coef != 0.0) {
             let kl = self.divergence(input, reference.clone(), ratio);
             sums.push(("kl", masked_sum(input, kl.clone())));
@@ -183,7 +183,7 @@ impl PolicyLoss {
     }
 
     fn ratio(&self, input: &LossInput, old: Tensor<2>) -> Tensor<2> {
-        let change = input.logprobs.clone() - old;
+        let change = input.logprobs() - old;
         match self.config.ratio {
             RatioLevel::Token => change.exp(),
             RatioLevel::Sequence => {
@@ -194,7 +194,7 @@ impl PolicyLoss {
     }
 
     fn divergence(&self, input: &LossInput, reference: Tensor<2>, ratio: Tensor<2>) -> Tensor<2> {
-        let gap = reference - input.logprobs.clone();
+        let gap = reference - input.logprobs();
         let k3 = gap.clone().exp() - gap - 1.0;
         match self.config.kl_importance_correction {
             true => k3 * ratio,
@@ -225,7 +225,7 @@ impl PolicyLoss {
             None => input.mask.clone(),
         };
         let tokens = input.totals.entropy_tokens.max(1) * input.totals.step.micro_batches;
-        (input.entropies.clone() * mask).sum() / tokens as f64
+        (input.entropies() * mask).sum() / tokens as f64
     }
 }
 
@@ -245,7 +245,7 @@ fn on_policy_mask(
     advantages: &Tensor<2>,
     threshold: f64,
 ) -> Tensor<2> {
-    let fall = sampler - input.logprobs.clone().detach();
+    let fall = sampler - input.logprobs().detach();
     let fell = masked_mean(fall, &input.mask).greater_elem(threshold);
     let fell = fell.expand(advantages.shape());
     let negative = advantages.clone().lower_elem(0.0);

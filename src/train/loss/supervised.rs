@@ -25,13 +25,13 @@ pub struct SupervisedLoss {
 
 impl Objective for SupervisedLoss {
     fn loss(&self, input: &LossInput) -> LossOutput {
-        let logprobs = input.logprobs.clone();
+        let logprobs = input.logprobs();
         let token_loss: Tensor<2> = match self.kind {
             SupervisedLossKind::Nll => logprobs.neg(),
             SupervisedLossKind::Dft => logprobs.clone().detach().exp() * logprobs.neg(),
         };
         let sum = (token_loss * input.mask.clone()).sum();
-        let entropy = input.entropies.clone().inner() * input.mask.clone().inner();
+        let entropy = input.entropies().inner() * input.mask.clone().inner();
         LossOutput {
             loss: sum / input.totals.step.tokens.max(1.0),
             sums: vec![("entropy", entropy.sum())],

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberl::ops;
 use emberl::train::loss::PolicyLoss;
-use emberl::train::{LossInput, LossOutput, LossTotals, Objective, StepTotals, quantile};
+use emberl::train::{
+    LossInput, LossOutput, LossTotals, Objective, Predictions, StepTotals, quantile,
+};
 use serde::Deserialize;
 
 use super::fixture::{self, Tensors, Tolerance, Worst, cpu, say};
@@ -99,10 +101,10 @@ impl LossCases {
         worst.note("loss", LOSS.check_one(id, f64::from(value), case.loss));
         let gradients = loss.backward();
         for (what, leaf, recorded) in [
-            ("gradients", &input.logprobs, id.clone()),
+            ("gradients", input.logprobs(), id.clone()),
             (
                 "entropy gradients",
-                &input.entropies,
+                input.entropies(),
                 format!("{id}/entropy"),
             ),
         ] {
@@ -147,10 +149,12 @@ impl LossCases {
         let kept = all.filter(|(h, m)| **m != 0.0 && is_kept(*h)).count();
         let per_row = |value: f32| std::iter::repeat_n(value, shape[1]);
         LossInput {
-            logprobs: leaf("logps"),
             entropy_mask: threshold
                 .map(|threshold| entropies.clone().greater_equal_elem(threshold).float()),
-            entropies,
+            predictions: Predictions::Tokens {
+                logprobs: leaf("logps"),
+                entropies,
+            },
             advantages: Some(tensor(
                 floats("advantages").into_iter().flat_map(per_row).collect(),
             )),
