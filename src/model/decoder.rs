@@ -189,9 +189,9 @@ impl Decoder {
     /// `[B, T]` tokens to `[B, T, E]`.
     pub fn embed(&self, input: &ForwardInput) -> Tensor<3> {
         let [b, t] = input.ids.dims();
-        let ids = input.ids.clone().reshape([b * t]);
         let embedding = self.parameters[self.layout.embed_tokens].clone();
-        embedding.select(0, ids).reshape([b as i32, t as i32, -1])
+        let rows = embedding.select(0, input.flat_ids());
+        rows.reshape([b as i32, t as i32, -1])
     }
 
     /// One block: attention and gated MLP, each after a norm and added to its input.

@@ -100,6 +100,12 @@ impl TokenGrid {
 }
 
 impl ForwardInput {
+    /// The tokens' ids row by row, `[B·T]`.
+    pub(crate) fn flat_ids(&self) -> Tensor<1, Int> {
+        let [b, t] = self.ids.dims();
+        self.ids.clone().reshape([b * t])
+    }
+
     /// The tensors of one decoding step: one new token a row, the row's first real column in
     /// `starts`, and `cached` columns before it.
     pub fn next_tokens(

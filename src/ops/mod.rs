@@ -4,7 +4,10 @@ mod rms_norm;
 mod token_logprobs;
 
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
-pub use token_logprobs::{HeadGradients, TokenLogprobs, head_gradients, token_logprobs};
+pub use token_logprobs::{
+    HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
+    token_logprobs,
+};
 
 use burn::tensor::{Tensor, TensorData};
 

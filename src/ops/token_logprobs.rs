@@ -1,15 +1,16 @@
 //! Log-probabilities of chosen tokens from hidden states and the output head, forward and backward,
-//! in chunks of tokens.
+//! in tiles of the vocabulary.
 //!
 //! With logits `z = h Eᵀ / τ`: `log p_y = z_y − logsumexp(z)` and entropy `H = −Σ p log p`. Backward:
-//! `dz = g (1_y − p) − g_H p (log p + H)`, `dh = dz E / τ`, `dE = dzᵀ h / τ`. No `[N, V]` tensor
-//! outlives its chunk, unless all tokens fit in one: then its distributions are kept for the
+//! `dz = g (1_y − p) − g_H p (log p + H)`, `dh = dz E / τ`, `dE = dzᵀ h / τ`. Sums over the vocabulary
+//! run along the tiles with a moving maximum (online softmax, arXiv:1805.02867). No `[N, V]` tensor
+//! outlives its tile, unless the vocabulary is one tile: then its distributions are kept for the
 //! backward pass instead of being computed again.
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Most values a chunk's `[tokens, V]` tensor may hold: 64 MiB of f32.
-const CHUNK_VALUES: usize = 1 << 24;
+/// Most values a `[N, tile]` tensor may hold: 64 MiB of f32.
+pub const TILE_VALUES: usize = 1 << 24;
 
 /// Log-probabilities of chosen tokens.
 ///
@@ -21,15 +22,39 @@ pub struct TokenLogprobs {
     pub logprobs: Tensor<1>,
     /// Entropy of the distribution each was chosen from.
     pub entropies: Tensor<1>,
-    /// Distributions over the whole vocabulary, when all tokens were one chunk.
-    all: Option<Distributions>,
+    kept: Kept,
 }
 
-/// Distributions over the vocabulary, `[tokens, V]` each.
+/// What the backward pass takes over from the forward pass.
 #[derive(Clone, Debug)]
-struct Distributions {
-    log_p: Tensor<2>,
-    p: Tensor<2>,
+enum Kept {
+    /// The distributions themselves, `[N, V]`.
+    Distributions { log_p: Tensor<2>, p: Tensor<2> },
+    /// Logarithms of their normalisers, `[N, 1]`.
+    Normalizers(Tensor<2>),
+}
+
+/// Gradients of a loss with respect to what [`token_logprobs`] gave.
+///
+/// # Shapes
+/// All `[N]`.
+#[derive(Clone, Debug)]
+pub struct TokenGradients {
+    /// With respect to the log-probabilities.
+    pub logprobs: Tensor<1>,
+    /// With respect to the entropies; none when the loss does not have them.
+    pub entropies: Option<Tensor<1>>,
+}
+
+/// Where the gradient of the head goes.
+#[derive(Clone, Debug)]
+pub enum HeadSum {
+    /// Nowhere: it is not computed.
+    Frozen,
+    /// Into a new tensor.
+    Empty,
+    /// On top of this one, `[V, E]`.
+    Of(Tensor<2>),
 }
 
 /// Gradients of a loss with respect to what [`token_logprobs`] read.
@@ -37,8 +62,8 @@ struct Distributions {
 pub struct HeadGradients {
     /// `[N, E]`.
     pub hidden: Tensor<2>,
-    /// `[V, E]`.
-    pub head: Tensor<2>,
+    /// `[V, E]`; none when the head is frozen.
+    pub head: Option<Tensor<2>>,
 }
 
 /// Log-probability of `targets` and entropy at each position, without autodiff.
@@ -51,103 +76,234 @@ pub fn token_logprobs(
     targets: &Tensor<1, Int>,
     temperature: f64,
 ) -> TokenLogprobs {
-    let mut logprobs = Vec::new();
-    let mut entropies = Vec::new();
-    let mut all = None;
-    let chunks = chunks(hidden, head);
-    let single = chunks.len() == 1;
-    for (start, tokens) in chunks {
-        let states = hidden.clone().narrow(0, start, tokens);
-        let distributions = Distributions::new(states, head, temperature);
-        let chosen = targets.clone().narrow(0, start, tokens).unsqueeze_dim(1);
-        logprobs.push(distributions.log_p.clone().gather(1, chosen).squeeze_dim(1));
-        entropies.push(distributions.entropies());
-        all = single.then_some(distributions);
+    let tiles = tiles(hidden, head);
+    if tiles.len() == 1 {
+        return whole_vocabulary(logits(hidden, head, temperature), targets);
     }
+    let mut sums: Option<TileSums> = None;
+    let mut chosen: Option<Tensor<2>> = None;
+    for tile in tiles {
+        let logits = logits(hidden, &tile.of(head), temperature);
+        let (places, inside) = tile.places(targets);
+        let scores = logits.clone().gather(1, places) * inside;
+        chosen = Some(match chosen {
+            Some(sum) => sum + scores,
+            None => scores,
+        });
+        sums = Some(TileSums::add(sums, logits));
+    }
+    let (sums, chosen) = sums
+        .zip(chosen)
+        .expect("a vocabulary has at least one tile");
+    let log_sum = sums.weights.clone().log();
+    let normalizers = sums.max + log_sum.clone();
     TokenLogprobs {
-        logprobs: Tensor::cat(logprobs, 0),
-        entropies: Tensor::cat(entropies, 0),
-        all,
+        logprobs: (chosen - normalizers.clone()).squeeze_dim(1),
+        entropies: (log_sum - sums.products / sums.weights).squeeze_dim(1),
+        kept: Kept::Normalizers(normalizers),
     }
 }
 
-/// Gradients with respect to hidden states and head, given those with respect to the
-/// log-probabilities and, if the loss has them, the entropies.
+/// Gradients with respect to hidden states and head, from those with respect to the tokens.
 ///
 /// # Shapes
-/// `logprob_gradients` and `entropy_gradients` `[N]`; the rest as in [`token_logprobs`], whose
-/// result is `forward`.
+/// As in [`token_logprobs`], whose result is `forward`.
 pub fn head_gradients(
     hidden: &Tensor<2>,
     head: &Tensor<2>,
     targets: &Tensor<1, Int>,
     temperature: f64,
     forward: &TokenLogprobs,
-    logprob_gradients: &Tensor<1>,
-    entropy_gradients: Option<&Tensor<1>>,
+    gradients: &TokenGradients,
+    head_sum: HeadSum,
 ) -> HeadGradients {
-    let mut hidden_gradients = Vec::new();
-    let mut head_gradient: Option<Tensor<2>> = None;
-    for (start, tokens) in chunks(hidden, head) {
-        let part = |tensor: &Tensor<1>| tensor.clone().narrow(0, start, tokens).unsqueeze_dim(1);
-        let states = hidden.clone().narrow(0, start, tokens);
-        let Distributions { log_p, p } = match &forward.all {
-            Some(all) => all.clone(),
-            None => Distributions::new(states.clone(), head, temperature),
-        };
-        let gradient: Tensor<2> = part(logprob_gradients);
-        let mut logit_gradients = p.clone() * gradient.clone().neg();
-        if let Some(entropy_gradients) = entropy_gradients {
-            let entropy: Tensor<2> = part(&forward.entropies);
-            logit_gradients = logit_gradients - p * (log_p + entropy) * part(entropy_gradients);
+    let tiles = tiles(hidden, head);
+    let is_whole = tiles.len() == 1;
+    let mut head_sum = match head_sum {
+        HeadSum::Frozen => None,
+        HeadSum::Empty if is_whole => Some(None),
+        HeadSum::Empty => Some(Some(head.zeros_like())),
+        HeadSum::Of(sum) => Some(Some(sum)),
+    };
+    let mut hidden_gradient: Option<Tensor<2>> = None;
+    for tile in tiles {
+        let weights = tile.of(head);
+        let (log_p, p) = forward.distributions(hidden, &weights, temperature);
+        let logit_gradients = logit_gradients(log_p, p, forward, gradients, tile.places(targets));
+        let logit_gradients = scaled(logit_gradients, temperature);
+        if let Some(sum) = &mut head_sum {
+            let part = logit_gradients.clone().transpose().matmul(hidden.clone());
+            *sum = Some(match sum.take() {
+                Some(sum) => tile.add(sum, part),
+                None => part,
+            });
         }
-        let chosen = targets.clone().narrow(0, start, tokens).unsqueeze_dim(1);
-        let logit_gradients =
-            logit_gradients.scatter(1, chosen, gradient, IndexingUpdateOp::Add) / temperature;
-        hidden_gradients.push(logit_gradients.clone().matmul(head.clone()));
-        let part = logit_gradients.transpose().matmul(states);
-        head_gradient = Some(match head_gradient {
+        let part = logit_gradients.matmul(weights);
+        hidden_gradient = Some(match hidden_gradient {
             Some(sum) => sum + part,
             None => part,
         });
     }
     HeadGradients {
-        hidden: Tensor::cat(hidden_gradients, 0),
-        head: head_gradient.unwrap_or_else(|| head.zeros_like()),
+        hidden: hidden_gradient.expect("a vocabulary has at least one tile"),
+        head: head_sum.flatten(),
     }
 }
 
-impl Distributions {
-    fn new(states: Tensor<2>, head: &Tensor<2>, temperature: f64) -> Self {
-        let logits = states.matmul(head.clone().transpose());
-        let logits = if temperature == 1.0 {
-            logits
-        } else {
-            logits / temperature
-        };
-        // One exponential serves both.
-        let shifted = logits.clone() - logits.max_dim(1);
-        let weights = shifted.clone().exp();
-        let sums = weights.clone().sum_dim(1);
-        Self {
-            p: weights / sums.clone(),
-            log_p: shifted - sums.log(),
+impl TokenLogprobs {
+    /// Log-probabilities and probabilities of a tile of the vocabulary, `[N, tile]` each.
+    fn distributions(
+        &self,
+        hidden: &Tensor<2>,
+        weights: &Tensor<2>,
+        temperature: f64,
+    ) -> (Tensor<2>, Tensor<2>) {
+        match &self.kept {
+            Kept::Distributions { log_p, p } => (log_p.clone(), p.clone()),
+            Kept::Normalizers(normalizers) => {
+                let log_p = logits(hidden, weights, temperature) - normalizers.clone();
+                (log_p.clone(), log_p.exp())
+            }
         }
     }
+}
 
-    fn entropies(&self) -> Tensor<1> {
-        let sums = (self.p.clone() * self.log_p.clone()).sum_dim(1);
-        sums.neg().squeeze_dim(1)
+fn whole_vocabulary(logits: Tensor<2>, targets: &Tensor<1, Int>) -> TokenLogprobs {
+    // One exponential serves both.
+    let shifted = logits.clone() - logits.max_dim(1);
+    let weights = shifted.clone().exp();
+    let sums = weights.clone().sum_dim(1);
+    let p = weights / sums.clone();
+    let log_p = shifted - sums.log();
+    let entropies = (p.clone() * log_p.clone()).sum_dim(1);
+    let chosen = targets.clone().unsqueeze_dim(1);
+    TokenLogprobs {
+        logprobs: log_p.clone().gather(1, chosen).squeeze_dim(1),
+        entropies: entropies.neg().squeeze_dim(1),
+        kept: Kept::Distributions { log_p, p },
     }
 }
 
-/// Starts and lengths of the chunks of `N` tokens.
-fn chunks(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<(usize, usize)> {
+/// `dz` of a tile, before the temperature divides it.
+fn logit_gradients(
+    log_p: Tensor<2>,
+    p: Tensor<2>,
+    forward: &TokenLogprobs,
+    gradients: &TokenGradients,
+    (places, inside): (Tensor<2, Int>, Tensor<2>),
+) -> Tensor<2> {
+    let column = |tensor: &Tensor<1>| tensor.clone().unsqueeze_dim::<2>(1);
+    let gradient = column(&gradients.logprobs);
+    let mut all = p.clone() * gradient.clone().neg();
+    if let Some(entropy_gradients) = &gradients.entropies {
+        let weighted = p * (log_p + column(&forward.entropies));
+        all = all - weighted * column(entropy_gradients);
+    }
+    all.scatter(1, places, gradient * inside, IndexingUpdateOp::Add)
+}
+
+fn logits(hidden: &Tensor<2>, weights: &Tensor<2>, temperature: f64) -> Tensor<2> {
+    let logits = hidden.clone().matmul(weights.clone().transpose());
+    scaled(logits, temperature)
+}
+
+fn scaled(tensor: Tensor<2>, temperature: f64) -> Tensor<2> {
+    match temperature == 1.0 {
+        true => tensor,
+        false => tensor / temperature,
+    }
+}
+
+/// Sums over the tiles seen so far, `[N, 1]` each, relative to the largest logit seen.
+struct TileSums {
+    max: Tensor<2>,
+    /// `Σ e^(z − max)`.
+    weights: Tensor<2>,
+    /// `Σ e^(z − max) (z − max)`.
+    products: Tensor<2>,
+}
+
+impl TileSums {
+    fn add(before: Option<Self>, logits: Tensor<2>) -> Self {
+        let own = logits.clone().max_dim(1);
+        let max = match &before {
+            Some(before) => before.max.clone().max_pair(own),
+            None => own,
+        };
+        let shifted = logits - max.clone();
+        let exponentials = shifted.clone().exp();
+        let products = (exponentials.clone() * shifted).sum_dim(1);
+        let weights = exponentials.sum_dim(1);
+        match before {
+            None => Self {
+                max,
+                weights,
+                products,
+            },
+            Some(before) => {
+                let shift = before.max - max.clone();
+                let decay = shift.clone().exp();
+                let moved = before.products + shift * before.weights.clone();
+                Self {
+                    max,
+                    products: products + decay.clone() * moved,
+                    weights: weights + decay * before.weights,
+                }
+            }
+        }
+    }
+}
+
+/// Neighbouring entries of the vocabulary.
+#[derive(Clone, Copy)]
+struct Tile {
+    start: usize,
+    entries: usize,
+    is_whole: bool,
+}
+
+impl Tile {
+    /// The tile's rows of the head.
+    fn of(self, head: &Tensor<2>) -> Tensor<2> {
+        head.clone().narrow(0, self.start, self.entries)
+    }
+
+    /// Where each target stands in the tile, and 1 if it does, else 0; `[N, 1]` each.
+    fn places(self, targets: &Tensor<1, Int>) -> (Tensor<2, Int>, Tensor<2>) {
+        let places: Tensor<2, Int> = targets.clone().unsqueeze_dim(1);
+        if self.is_whole {
+            let inside = places.ones_like().float();
+            return (places, inside);
+        }
+        let places = places - self.start as i32;
+        let last = self.entries as i32 - 1;
+        let before = places.clone().lower_elem(0);
+        let outside = places.clone().greater_elem(last).bool_or(before);
+        (places.clamp(0, last), outside.bool_not().float())
+    }
+
+    /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
+    fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
+        if self.is_whole {
+            return sum + part;
+        }
+        let [_, width] = part.dims();
+        let rows = self.of(&sum) + part;
+        sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)
+    }
+}
+
+/// The tiles of the vocabulary for `N` tokens.
+fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
     let [n, _] = hidden.dims();
     let [v, _] = head.dims();
-    let size = (CHUNK_VALUES / v).max(1);
-    (0..n)
+    let size = (TILE_VALUES / n.max(1)).clamp(1, v.max(1));
+    (0..v)
         .step_by(size)
-        .map(|start| (start, size.min(n - start)))
+        .map(|start| Tile {
+            start,
+            entries: size.min(v - start),
+            is_whole: size >= v,
+        })
         .collect()
 }

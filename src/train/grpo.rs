@@ -71,7 +71,7 @@ impl Grpo<'_> {
         let (context, config) = (self.context, self.config);
         let saved = context.saved(&policy)?;
         let done = saved.as_ref().map_or(0, |state| state.step);
-        let mut learner = Learner::restore(saved, policy, config.optim.clone());
+        let mut learner = Learner::restore(saved, policy, config.optim.clone(), config.batching);
         let mut metrics = context.log("metrics.jsonl", done)?;
         let mut samples_log = context.log("samples.jsonl", done)?;
         let mut bar = context
@@ -206,13 +206,7 @@ impl Grpo<'_> {
             for mini_batch in samples.chunks(size) {
                 let rate = config.optim.rate(taken, config.optimizer_steps());
                 let workers = self.context.workers;
-                let stats = learner.train_on(
-                    mini_batch,
-                    &self.objective,
-                    config.batching,
-                    rate,
-                    workers,
-                )?;
+                let stats = learner.train_on(mini_batch, &self.objective, rate, workers)?;
                 first.get_or_insert(stats);
                 taken += 1;
             }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 
+use super::gradients::Gradients;
 use super::optimizer::Update;
-use super::slice::{Slice, SliceResult};
-use super::slicing::{Placed, queues};
+use super::pass::Keep;
+use super::slice::{Slice, SliceStats};
+use super::slicing::{gradient_workers, queues};
 use super::{
     AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, StepTotals, TrainingSample,
 };
@@ -24,6 +26,7 @@ pub struct Learner {
     decoder: Decoder,
     optimizer: AdamW,
     config: OptimConfig,
+    batching: Batching,
     gradients: Option<Vec<Tensor<2>>>,
     stats: StepStats,
 }
@@ -43,27 +46,38 @@ pub struct StepStats {
 
 impl Learner {
     /// A learner that starts at `decoder` with a fresh optimiser.
-    pub fn new(decoder: Decoder, config: OptimConfig) -> Self {
+    pub fn new(decoder: Decoder, config: OptimConfig, batching: Batching) -> Self {
         let optimizer = AdamW::new(decoder.trainable());
-        Self::resume(decoder, optimizer, config)
+        Self::resume(decoder, optimizer, config, batching)
     }
 
     /// A learner that goes on from a saved optimiser.
-    pub fn resume(decoder: Decoder, optimizer: AdamW, config: OptimConfig) -> Self {
+    pub fn resume(
+        decoder: Decoder,
+        optimizer: AdamW,
+        config: OptimConfig,
+        batching: Batching,
+    ) -> Self {
         Self {
             decoder,
             optimizer,
             config,
+            batching,
             gradients: None,
             stats: StepStats::default(),
         }
     }
 
     /// A learner that goes on from `saved`, or starts at `decoder`.
-    pub fn restore(saved: Option<SavedState>, decoder: Decoder, config: OptimConfig) -> Self {
+    pub fn restore(
+        saved: Option<SavedState>,
+        decoder: Decoder,
+        config: OptimConfig,
+        batching: Batching,
+    ) -> Self {
         match saved {
-            Some(state) => Self::resume(state.decoder, state.optimizer, config),
-            None => Self::new(decoder, config),
+            Some(state) => Self::resume(state.decoder, state.optimizer, config, batching),
+            None => Self::new(decoder, config, batching),
         }
     }
 
@@ -75,11 +89,10 @@ impl Learner {
         &mut self,
         samples: &[TrainingSample],
         objective: &dyn Objective,
-        batching: Batching,
         lr: f64,
         workers: &Workers,
     ) -> Result<StepStats> {
-        let micro_batches = batching.split(samples);
+        let micro_batches = self.batching.split(samples);
         let step = StepTotals::of(&micro_batches);
         for micro_batch in micro_batches {
             self.accumulate(micro_batch, objective, step, workers)?;
@@ -120,25 +133,35 @@ impl Learner {
             tokens,
             entropy_tokens: entropy_tokens.unwrap_or(tokens),
         };
-        let decoder = &self.decoder;
+        let (decoder, keep) = (&self.decoder, self.keep());
+        let workers = &gradient_workers(decoder, workers);
         let queues = queues(samples, workers.count(), &decoder.device());
-        let results = workers.map(queues, |queue| {
-            let mut sum: Option<SliceResult> = None;
+        // The first worker goes on from the sums so far: they are not held twice.
+        let before = self.gradients.take();
+        let gradients = before.map_or_else(|| Gradients::none(decoder), Gradients::from_sums);
+        let gradients =
+            std::iter::once(gradients).chain(std::iter::repeat_with(|| Gradients::none(decoder)));
+        let work = queues.into_iter().zip(gradients).collect();
+        let results = workers.map(work, |(queue, mut gradients)| {
+            let mut stats = Vec::new();
             for slice in queue {
-                let forward = Slice::forward(&decoder.tracked(), slice, objective.temperature());
-                let Some(forward) = forward else { continue };
-                let result = forward.backward(objective, totals, threshold)?;
-                sum = Some(match sum {
-                    Some(sum) => sum.plus(result),
-                    None => result,
-                });
+                let forward = Slice::forward(decoder, slice, objective.temperature(), keep);
+                if let Some(forward) = forward {
+                    stats.push(forward.backward(objective, totals, threshold, &mut gradients)?);
+                }
             }
-            Ok(sum)
+            Ok((gradients, stats))
         });
-        let results: Result<Vec<Option<SliceResult>>> = results.into_iter().collect();
-        let results: Vec<SliceResult> = results?.into_iter().flatten().collect();
-        let loss = results.iter().map(|result| result.loss).sum();
-        self.add(results, workers);
+        let results: Result<Vec<(Gradients, Vec<SliceStats>)>> = results.into_iter().collect();
+        let (gradients, stats): (Vec<_>, Vec<_>) = results?.into_iter().unzip();
+        self.gradients = Gradients::merge(gradients, workers).finish(&self.decoder);
+        let mut loss = 0.0;
+        for stats in stats.into_iter().flatten() {
+            loss += stats.loss;
+            for (name, sum) in stats.sums {
+                *self.stats.means.entry(name).or_default() += sum;
+            }
+        }
         self.stats.loss += loss;
         self.stats.tokens += tokens;
         Ok(loss)
@@ -214,16 +237,17 @@ impl Learner {
         if share >= 1.0 {
             return Ok((None, None));
         }
-        let decoder = &self.decoder;
+        let (decoder, keep) = (&self.decoder, self.keep());
+        let workers = &gradient_workers(decoder, workers);
         let queues = queues(samples, workers.count(), &decoder.device());
         let results = workers.map(queues, |queue| {
             let mut entropies = Vec::new();
             for slice in queue {
                 // Through the same operations as the gradient's pass, which rounds alike: a token
                 // may stand exactly on the threshold.
-                let forward = Slice::forward(&decoder.tracked(), slice, objective.temperature());
+                let forward = Slice::forward(decoder, slice, objective.temperature(), keep);
                 if let Some(forward) = forward {
-                    entropies.extend(forward.entropies()?);
+                    entropies.extend(forward.readout().entropies()?);
                 }
             }
             Ok(entropies)
@@ -235,81 +259,12 @@ impl Learner {
         Ok((Some(threshold), Some(kept)))
     }
 
-    /// Adds the workers' gradients to those gathered, in the workers' order.
-    fn add(&mut self, results: Vec<SliceResult>, workers: &Workers) {
-        let mut summands: Vec<Vec<Tensor<2>>> = match self.gradients.take() {
-            Some(gradients) => gradients.into_iter().map(|sum| vec![sum]).collect(),
-            None => vec![Vec::new(); self.decoder.trainable().len()],
-        };
-        for result in results {
-            for (summands, gradient) in summands.iter_mut().zip(result.gradients) {
-                summands.push(gradient);
-            }
-            for (name, sum) in result.sums {
-                *self.stats.means.entry(name).or_default() += sum;
-            }
-        }
-        if summands.iter().all(|summands| !summands.is_empty()) {
-            let sum = |summands: Vec<Tensor<2>>| summands.into_iter().reduce(|sum, new| sum + new);
-            self.gradients = workers.map(summands, sum).into_iter().collect();
+    fn keep(&self) -> Keep {
+        match self.batching.checkpointing {
+            true => Keep::BlockInputs,
+            false => Keep::Graph,
         }
     }
-}
-
-impl Batching {
-    /// Log-probabilities of the trained tokens of each sample under `decoder`, with 0 where a token
-    /// is not trained.
-    ///
-    /// # Errors
-    /// When the device failed.
-    pub fn score(
-        self,
-        decoder: &Decoder,
-        samples: &[TrainingSample],
-        temperature: f64,
-        workers: &Workers,
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut scores: Vec<Vec<f32>> = samples
-            .iter()
-            .map(|sample| vec![0.0; sample.completion_tokens()])
-            .collect();
-        let mut first = 0;
-        for micro_batch in self.split(samples) {
-            let queues = queues(micro_batch, workers.count(), &decoder.device());
-            let results = workers.map(queues, |queue| score_queue(decoder, queue, temperature));
-            for result in results {
-                for (place, logprobs) in result? {
-                    scores[first + place] = logprobs;
-                }
-            }
-            first += micro_batch.len();
-        }
-        Ok(scores)
-    }
-}
-
-/// Log-probabilities of a queue's samples, with their places.
-fn score_queue(
-    decoder: &Decoder,
-    queue: Vec<Vec<Placed<'_>>>,
-    temperature: f64,
-) -> Result<Vec<(usize, Vec<f32>)>> {
-    let mut scores = Vec::new();
-    for slice in queue {
-        let samples = slice.clone();
-        let Some(forward) = Slice::forward(decoder, slice, temperature) else {
-            continue;
-        };
-        let mut values = forward.logprobs()?.into_iter();
-        let mut value = |counts: &bool| match counts {
-            true => values.next().expect("one value a trained token"),
-            false => 0.0,
-        };
-        for (place, sample) in samples {
-            scores.push((place, sample.loss_mask.iter().map(&mut value).collect()));
-        }
-    }
-    Ok(scores)
 }
 
 /// The quantile between neighbouring values, by linear interpolation.

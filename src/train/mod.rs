@@ -5,16 +5,20 @@
 //!
 //! Shape letters: `B` samples, `C` trained positions (padded), `N` trained tokens, `E` hidden width.
 
+mod gradients;
 mod grpo;
 mod grpo_config;
 mod learner;
 pub mod loss;
 mod objective;
 mod optimizer;
+mod pass;
 mod pretrain;
+mod readout;
 mod sample;
 mod saved_state;
 mod schedule;
+mod scoring;
 mod sft;
 mod slice;
 mod slicing;

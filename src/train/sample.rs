@@ -52,6 +52,9 @@ impl TrainingSample {
 pub struct Batching {
     /// Sequences whose activations are in memory together; 0 takes all of a step.
     pub micro_batch: usize,
+    /// Keeps only each block's input for the backward pass and runs the block again there
+    /// (arXiv:1604.06174): a fraction of the memory, about a third more time.
+    pub checkpointing: bool,
 }
 
 impl Batching {

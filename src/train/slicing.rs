@@ -5,9 +5,25 @@ use burn::tensor::Device;
 
 use super::TrainingSample;
 use crate::device;
+use crate::model::Decoder;
+use crate::workers::Workers;
 
 /// Most tokens of a slice on the CPU, padding included.
 const SLICE_TOKENS: usize = 1024;
+
+/// A model of more weights than this (128 MiB of f32) fills the cores from inside its operations,
+/// and gradients of its own for every worker would cost too much memory.
+const MOST_SHARED_WEIGHTS: usize = 1 << 25;
+
+/// The workers that take gradients of `decoder`.
+pub(super) fn gradient_workers(decoder: &Decoder, workers: &Workers) -> Workers {
+    let weights = decoder.parameters().iter();
+    let weights: usize = weights.map(|w| w.dims().iter().product::<usize>()).sum();
+    match weights > MOST_SHARED_WEIGHTS {
+        true => Workers::new(1),
+        false => *workers,
+    }
+}
 
 /// A sample and its place in the micro-batch.
 pub(super) type Placed<'a> = (usize, &'a TrainingSample);

@@ -43,7 +43,7 @@ pub fn train_supervised(
 ) -> Result<Trained> {
     let saved = context.saved(&decoder)?;
     let done = saved.as_ref().map_or(0, |state| state.step);
-    let mut learner = Learner::restore(saved, decoder, plan.optim.clone());
+    let mut learner = Learner::restore(saved, decoder, plan.optim.clone(), plan.batching);
     let mut metrics = context.log("metrics.jsonl", done)?;
     let mut bar = context
         .screen
@@ -54,7 +54,7 @@ pub fn train_supervised(
         let mut record = StepRecord::begin(context.name, step + 1);
         let batch = samples(step)?;
         let rate = plan.optim.rate(step, plan.steps);
-        last = learner.train_on(&batch, &objective, plan.batching, rate, context.workers)?;
+        last = learner.train_on(&batch, &objective, rate, context.workers)?;
         record.set("loss", last.loss);
         record.set("entropy", last.means.get("entropy").copied());
         record.set("grad_norm", last.grad_norm);

@@ -3,7 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use emberl::device::{self, DeviceSpec};
-use emberl::ops::{self, HeadGradients};
+use emberl::ops::{self, HeadGradients, HeadSum, TILE_VALUES, TokenGradients};
 
 /// Tokens, hidden width and vocabulary.
 #[derive(Clone, Copy)]
@@ -24,39 +24,56 @@ struct Case {
 }
 
 #[test]
-fn gradients_of_one_chunk_are_those_of_autodiff() {
+fn gradients_of_one_tile_are_those_of_autodiff() {
     for temperature in [1.0, 0.7] {
         check(Size { n: 6, e: 4, v: 11 }, temperature);
     }
 }
 
 #[test]
-fn gradients_of_several_chunks_are_those_of_autodiff() {
-    // 4200 · 4096 values are more than the 2^24 of one chunk.
+fn gradients_of_several_tiles_are_those_of_autodiff() {
     let size = Size {
         n: 4200,
         e: 2,
-        v: 4096,
+        v: 9001,
     };
+    assert!(size.n * size.v > 2 * TILE_VALUES, "three tiles, one narrow");
     check(size, 0.7);
 }
 
 fn check(size: Size, temperature: f64) {
     let case = Case::random(size, temperature);
+    let (logprobs, entropies, expected) = case.by_autodiff();
     let (hidden, head) = (&case.hidden, &case.head);
     let forward = ops::token_logprobs(hidden, head, &case.targets, temperature);
-    let found = ops::head_gradients(
-        hidden,
-        head,
-        &case.targets,
-        temperature,
-        &forward,
-        &case.for_logprobs,
-        Some(&case.for_entropies),
-    );
-    let expected = case.by_autodiff();
-    assert_close("hidden", found.hidden, expected.hidden);
-    assert_close("head", found.head, expected.head);
+    assert_close("logprobs", forward.logprobs.clone(), logprobs);
+    assert_close("entropies", forward.entropies.clone(), entropies);
+    let gradients = TokenGradients {
+        logprobs: case.for_logprobs.clone(),
+        entropies: Some(case.for_entropies.clone()),
+    };
+    let found = |sum: HeadSum| {
+        let targets = &case.targets;
+        ops::head_gradients(
+            hidden,
+            head,
+            targets,
+            temperature,
+            &forward,
+            &gradients,
+            sum,
+        )
+    };
+    let (for_hidden, for_head) = (expected.hidden, expected.head.expect("a leaf has one"));
+    let empty = found(HeadSum::Empty);
+    assert_close("hidden", empty.hidden, for_hidden.clone());
+    assert_close("head", empty.head.expect("summed"), for_head.clone());
+    let onto = found(HeadSum::Of(head.clone()));
+    let summed = onto.head.expect("summed");
+    assert_close("head on a sum", summed, for_head + head.clone());
+    let frozen = found(HeadSum::Frozen);
+    assert_close("hidden of a frozen head", frozen.hidden, for_hidden);
+    assert!(frozen.head.is_none());
 }
 
 impl Case {
@@ -75,7 +92,8 @@ impl Case {
         }
     }
 
-    fn by_autodiff(&self) -> HeadGradients {
+    /// Log-probabilities, entropies and gradients.
+    fn by_autodiff(&self) -> (Tensor<1>, Tensor<1>, HeadGradients) {
         let track = |tensor: &Tensor<2>| tensor.clone().autodiff().require_grad();
         let (hidden, head) = (track(&self.hidden), track(&self.head));
         let logits = hidden.clone().matmul(head.clone().transpose()) / self.temperature;
@@ -86,25 +104,27 @@ impl Case {
             .sum_dim(1)
             .neg()
             .squeeze_dim(1);
+        let outputs = (logprobs.clone().inner(), entropies.clone().inner());
         let loss = (logprobs * self.for_logprobs.clone()).sum()
             + (entropies * self.for_entropies.clone()).sum();
         let mut gradients = loss.backward();
         let mut take = |leaf: Tensor<2>| leaf.grad_remove(&mut gradients).expect("a leaf has one");
-        HeadGradients {
+        let gradients = HeadGradients {
             hidden: take(hidden),
-            head: take(head),
-        }
+            head: Some(take(head)),
+        };
+        (outputs.0, outputs.1, gradients)
     }
 }
 
-fn assert_close(what: &str, found: Tensor<2>, expected: Tensor<2>) {
+fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expected: Tensor<D>) {
     let found = ops::read_floats(found).expect("device works");
     let expected = ops::read_floats(expected).expect("device works");
     assert_eq!(found.len(), expected.len());
     for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert!(
             (found - expected).abs() <= 1e-4 * (1.0 + expected.abs()),
-            "gradient of {what}, value {index}: {found}, expected {expected}"
+            "{what}, value {index}: {found}, expected {expected}"
         );
     }
 }

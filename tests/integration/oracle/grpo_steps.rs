@@ -45,7 +45,11 @@ fn entropy_terms_do_not_depend_on_the_number_of_workers() {
         let samples = training_samples(&case, &rollout);
         let totals = StepTotals::of(&[&samples]);
         let gradients = |workers: usize| -> Vec<Vec<f32>> {
-            let mut learner = Learner::new(case.base(&cpu()), OptimConfig::default());
+            let mut learner = Learner::new(
+                case.base(&cpu()),
+                OptimConfig::default(),
+                Batching::default(),
+            );
             let workers = Workers::new(workers);
             let loss = learner.accumulate(&samples, &objective, totals, &workers);
             let gradients = learner.gradients().expect("tokens count").iter();
@@ -74,7 +78,11 @@ fn uneven_micro_batches_add_up_to_one_big_batch() {
         let samples = training_samples(&case, &rollout);
         let workers = Workers::new(1);
         let gradients = |size: usize| -> Vec<Vec<f32>> {
-            let mut learner = Learner::new(case.base(&cpu()), OptimConfig::default());
+            let mut learner = Learner::new(
+                case.base(&cpu()),
+                OptimConfig::default(),
+                Batching::default(),
+            );
             let micro_batches: Vec<_> = samples.chunks(size).collect();
             let totals = StepTotals::of(&micro_batches);
             for micro_batch in micro_batches {

@@ -105,7 +105,10 @@ fn logprobs_are_those_of_transformers_at_every_temperature() {
             let (found, _) = head_outputs(&case, temperature);
             worst.note("log-probabilities", CLOSE.check(&place, &found, &expected));
             for (micro_batch, workers) in [(0, 1), (0, 3), (1, 1), (3, 2)] {
-                let batching = Batching { micro_batch };
+                let batching = Batching {
+                    micro_batch,
+                    ..Batching::default()
+                };
                 let workers = Workers::new(workers);
                 let scores = batching.score(&case.decoder, &samples, temperature, &workers);
                 let found = scores.expect("device works").concat();

@@ -3,7 +3,9 @@
 use burn::tensor::{Device, Tensor};
 use emberl::model::Decoder;
 use emberl::ops;
-use emberl::train::{Learner, Objective, OptimConfig, StepStats, StepTotals, TrainingSample};
+use emberl::train::{
+    Batching, Learner, Objective, OptimConfig, StepStats, StepTotals, TrainingSample,
+};
 use emberl::workers::Workers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -132,7 +134,7 @@ impl StepCase {
         assert_eq!(micro_batches.len(), self.steps() * accumulation, "{name}");
         let mut worst = Worst::default();
         let mut losses = self.recording.micro_batch_losses.iter();
-        let mut learner = Learner::new(self.base(device), settings.optim());
+        let mut learner = Learner::new(self.base(device), settings.optim(), Batching::default());
         for (step, micro_batches) in micro_batches.chunks(accumulation).enumerate() {
             let totals = StepTotals::of(micro_batches);
             for samples in micro_batches {
