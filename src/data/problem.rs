@@ -27,9 +27,13 @@ pub struct Problem {
     /// The reference: a text for exact match, or what the task's verifier needs
     /// (countdown: `{"numbers": [3, 5, 7], "target": 15}`).
     pub answer: Value,
+    /// How hard it is, in the words of its source: problems of one level are about equally hard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
 }
 
-/// Reads problems from JSON Lines: `{"prompt": text or messages, "answer": any JSON}`.
+/// Reads problems from JSON Lines: `{"prompt": text or messages, "answer": any JSON}` and, if they have
+/// one, `"level": text or whole number`.
 ///
 /// Other fields are ignored. An `answer` of null says that no reward compares this problem's answer.
 ///
@@ -55,8 +59,30 @@ fn problem(mut line: JsonLine) -> Result<Problem> {
         {
             Err(line.error("`prompt`: ends with the assistant's message, expected the user's"))
         }
-        _ => Ok(Problem { prompt, answer }),
+        _ => Ok(Problem {
+            prompt,
+            answer,
+            level: level(&mut line)?,
+        }),
     }
+}
+
+/// The problem's level, if it has one.
+fn level(line: &mut JsonLine) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Level {
+        Number(i64),
+        Text(String),
+    }
+    if !line.has("level") {
+        return Ok(None);
+    }
+    let level: Option<Level> = line.take("level", "a text or a whole number")?;
+    Ok(level.map(|level| match level {
+        Level::Number(number) => number.to_string(),
+        Level::Text(text) => text,
+    }))
 }
 
 impl Prompt {
@@ -110,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_texts_or_whole_numbers_or_missing() {
+        let problems = read(
+            r#"{"prompt": "1+1=", "answer": 2, "level": "Level 5"}
+               {"prompt": "1+2=", "answer": 3, "level": 5}
+               {"prompt": "1+3=", "answer": 4, "level": null}
+               {"prompt": "1+4=", "answer": 5}"#,
+        )
+        .unwrap();
+        let levels: Vec<_> = problems.iter().map(|p| p.level.as_deref()).collect();
+        assert_eq!(levels, [Some("Level 5"), Some("5"), None, None]);
+    }
+
+    #[test]
     fn line_that_is_no_problem_is_named_with_what_would_be_right() {
         let good = r#"{"prompt": "p", "answer": "a"}"#;
         for (bad, complaint) in [
@@ -132,6 +171,10 @@ mod tests {
             (
                 r#"{"prompt": [{"role": "assistant", "content": "p"}], "answer": "a"}"#,
                 "`prompt`: ends with the assistant's message, expected the user's",
+            ),
+            (
+                r#"{"prompt": "p", "answer": "a", "level": 1.5}"#,
+                "`level`: expected a text or a whole number",
             ),
             (
                 r#"{"prompt": ["p"], "answer": "a"}"#,

@@ -94,7 +94,11 @@ mod tests {
 
     fn problem(answer: Value) -> Problem {
         let prompt = Prompt::Text("?".into());
-        Problem { prompt, answer }
+        Problem {
+            prompt,
+            answer,
+            level: None,
+        }
     }
 
     fn score(

@@ -109,6 +109,7 @@ mod tests {
             problem: &Problem {
                 prompt: Prompt::Text("70+91=?".into()),
                 answer: json!("161"),
+                level: None,
             },
             completion: "<think>7+9=16, 0+1=1</think><answer>161</answer>",
             token_count: 23,

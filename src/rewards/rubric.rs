@@ -156,6 +156,7 @@ mod tests {
             problem: &Problem {
                 prompt: Prompt::Text("?".into()),
                 answer: Value::Null,
+                level: None,
             },
             completion: "!",
             token_count: 1,

@@ -113,6 +113,7 @@ impl Task for Arithmetic {
         Problem {
             prompt: self.config.wording.prompt(question),
             answer: serde_json::json!({ "problem": chain.to_string(), "value": value }),
+            level: Some(level(&chain)),
         }
     }
 
@@ -214,6 +215,14 @@ fn foreign(problem: &Problem, reason: &str) -> Error {
     }
 }
 
+/// How hard `chain` is: the digits of its operands together, and its products.
+fn level(chain: &Expression) -> String {
+    let digits = |number: &i64| number.to_string().len();
+    let digits: usize = chain.numbers().iter().map(digits).sum();
+    let products = chain.to_string().matches('*').count();
+    format!("{digits} digits, {products} products")
+}
+
 /// The same text for chains that differ only in the order of terms or factors.
 fn canonical(chain: &Expression) -> String {
     let mut terms = Vec::new();
@@ -291,6 +300,7 @@ mod tests {
         let problem = Problem {
             prompt: Prompt::Text("9-12*2=?\n".into()),
             answer: serde_json::json!({ "problem": "9-12*2", "value": -15 }),
+            level: None,
         };
         let task = arithmetic(2, 3, &[Subtract]);
         let judge = |answer| task.verify(&problem, answer).expect("a verdict");
@@ -298,6 +308,17 @@ mod tests {
         for answer in ["15", "9-12*2", "-15.0", "-15 or 15", "", "--15"] {
             assert!(!judge(answer), "{answer:?}");
         }
+    }
+
+    #[test]
+    fn level_counts_digits_and_products() {
+        let level = |text: &str| level(&Expression::parse(text).expect("a chain"));
+        assert_eq!(level("47+3"), "3 digits, 0 products");
+        assert_eq!(level("9-12*2"), "4 digits, 1 products");
+        let task = arithmetic(2, 3, &[Multiply]);
+        let problem = task.problem(Split::Train, 0);
+        let found = problem.level.expect("a level");
+        assert!(found.ends_with(" digits, 2 products"), "{found}");
     }
 
     #[test]

@@ -88,9 +88,8 @@ impl Countdown {
             .expect("`new` refuses an empty list")
     }
 
-    /// A goal with a solution: the value of a random expression over random numbers.
-    fn goal(&self, rng: &mut dyn Rng) -> Goal {
-        let level = self.level(rng);
+    /// A goal of `level` with a solution: the value of a random expression over random numbers.
+    fn goal(level: Level, rng: &mut dyn Rng) -> Goal {
         loop {
             let numbers = level.numbers(rng);
             let Some(Attempt { value: target, .. }) = level.attempt(&numbers, rng) else {
@@ -110,15 +109,17 @@ impl Task for Countdown {
 
     fn problem(&self, split: Split, index: u64) -> Problem {
         let mut rng = split.seed(self.seed, index).rng();
-        let goal = loop {
-            let goal = self.goal(&mut rng);
+        let (level, goal) = loop {
+            let level = self.level(&mut rng);
+            let goal = Self::goal(level, &mut rng);
             if Split::of(&goal.canonical()) == split {
-                break goal;
+                break (level, goal);
             }
         };
         Problem {
             prompt: self.config.wording.prompt(goal.question()),
             answer: serde_json::json!({ "numbers": goal.numbers, "target": goal.target }),
+            level: Some(u8::from(level).to_string()),
         }
     }
 
@@ -251,6 +252,22 @@ mod tests {
                 assert!(solved, "{level:?}: {goal:?}");
             }
         }
+    }
+
+    #[test]
+    fn problem_says_its_level() {
+        let task = countdown(&[Level::One, Level::Four], 3);
+        let problems: Vec<Problem> = (0..40).map(|i| task.problem(Split::Train, i)).collect();
+        for problem in &problems {
+            let count = Goal::of(problem).expect("a goal").numbers.len();
+            let level = if count == 3 { "1" } else { "4" };
+            assert_eq!(problem.level.as_deref(), Some(level), "{problem:?}");
+        }
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.level != problems[0].level)
+        );
     }
 
     #[test]
