@@ -305,7 +305,7 @@ fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
 fn answer_source(config: &GrpoConfig) -> AnswerSource {
     let source = |reward: &RewardConfig| match reward {
         RewardConfig::Accuracy { answer, .. } => Some(*answer),
-        RewardConfig::Format { .. } => None,
+        RewardConfig::Format { .. } | RewardConfig::SoftOverlong { .. } => None,
     };
     config.rewards.iter().find_map(source).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, AnswerSource, Format, FormatStyle, Reward, Rubric};
+use super::{Accuracy, AnswerSource, Format, FormatStyle, Reward, Rubric, SoftOverlong};
 use crate::error::{Error, Result};
 use crate::tasks::Task;
 
@@ -30,13 +30,26 @@ pub enum RewardConfig {
         #[serde(default)]
         style: FormatStyle,
     },
+    /// From 0 down to -1 for a completion that comes near its most tokens or passes them (DAPO's soft
+    /// overlong punishment).
+    SoftOverlong {
+        /// Factor in the sum of rewards; DAPO adds it to accuracy with factor 1.
+        #[serde(default = "one")]
+        weight: f64,
+        /// Tokens from which a completion gets -1. DAPO took 20,480.
+        max_tokens: usize,
+        /// Tokens before `max_tokens` over which the punishment grows. DAPO took 4,096.
+        buffer_tokens: usize,
+    },
 }
 
 impl RewardConfig {
     /// Factor in the sum of rewards.
     pub fn weight(&self) -> f64 {
         match *self {
-            Self::Accuracy { weight, .. } | Self::Format { weight, .. } => weight,
+            Self::Accuracy { weight, .. }
+            | Self::Format { weight, .. }
+            | Self::SoftOverlong { weight, .. } => weight,
         }
     }
 }
@@ -45,7 +58,8 @@ impl Rubric {
     /// The rubric of `configs`; answers are judged by `verifier`, or without one by the problem's reference.
     ///
     /// # Errors
-    /// When there are no rewards, two of one name, or a weight that is not finite.
+    /// When there are no rewards, two of one name, a weight that is not finite, or a setting that is
+    /// out of range.
     pub fn build(configs: &[RewardConfig], verifier: Option<Arc<dyn Task>>) -> Result<Self> {
         if configs.is_empty() {
             return Err(Error::setting(
@@ -60,6 +74,11 @@ impl Rubric {
                     Box::new(Accuracy::new(answer, verifier.clone()))
                 }
                 RewardConfig::Format { style, .. } => Box::new(Format::new(style)),
+                RewardConfig::SoftOverlong {
+                    max_tokens,
+                    buffer_tokens,
+                    ..
+                } => Box::new(SoftOverlong::new(max_tokens, buffer_tokens)?),
             };
             rubric.push(config.weight(), reward)?;
         }
@@ -131,6 +150,7 @@ mod tests {
             r#"rewards = [{ kind = "formt" }]"#,
             r#"rewards = [{ kind = "format", style = "xml" }]"#,
             r#"rewards = [{ kind = "accuracy", style = "think" }]"#,
+            r#"rewards = [{ kind = "soft_overlong", max_tokens = 100 }]"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -5,12 +5,14 @@ mod answer;
 mod config;
 mod format;
 mod rubric;
+mod soft_overlong;
 
 pub use accuracy::Accuracy;
 pub use answer::AnswerSource;
 pub use config::RewardConfig;
 pub use format::{Format, FormatStyle};
 pub use rubric::{Graded, GradedPart, Rubric};
+pub use soft_overlong::SoftOverlong;
 
 use std::sync::Arc;
 

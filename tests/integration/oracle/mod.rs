@@ -13,6 +13,7 @@ mod losses;
 mod model_case;
 mod models;
 mod policy_settings;
+mod rewards_format;
 mod sft_steps;
 mod step_case;
 mod tokenizer;
