@@ -69,22 +69,27 @@ pub fn group_advantages(
     aggregation: RewardAggregation,
 ) -> Advantages {
     check(rewards, weights, group_size);
-    let sums = weighted_sums(rewards, weights);
-    let (values, zero_std_fraction) = match aggregation {
-        RewardAggregation::SumThenNormalize => normalize(&sums, group_size, scale),
-        RewardAggregation::NormalizeThenSum => {
-            let normalized = normalize_columns(rewards, group_size);
-            let sums = weighted_sums(&normalized, weights);
-            normalize(&sums, sums.len().max(1), RewardScale::Group)
+    let (values, zero_std_fraction) =
+        normalize_by(scale, aggregation, rewards, weights, group_size, &[]);
+    Advantages::new(rewards, weights, &values, zero_std_fraction)
+}
+
+impl Advantages {
+    /// Advantages of `rewards`, 0 where there is none.
+    pub(super) fn new(
+        rewards: &[Vec<Option<f64>>],
+        weights: &[f64],
+        values: &[Option<f64>],
+        zero_std_fraction: f64,
+    ) -> Self {
+        Self {
+            values: values.iter().map(|a| a.unwrap_or(0.0) as f32).collect(),
+            total: RewardStats::of(&weighted_sums(rewards, weights)),
+            parts: (0..weights.len())
+                .map(|part| RewardStats::of(&column(rewards, part)))
+                .collect(),
+            zero_std_fraction,
         }
-    };
-    Advantages {
-        values: values.iter().map(|a| a.unwrap_or(0.0) as f32).collect(),
-        total: RewardStats::of(&sums),
-        parts: (0..weights.len())
-            .map(|part| RewardStats::of(&column(rewards, part)))
-            .collect(),
-        zero_std_fraction,
     }
 }
 
@@ -103,7 +108,8 @@ const STD_FLOOR: f64 = 1e-4;
 /// A standard deviation up to this counts as 0.
 const ZERO_STD: f64 = 1e-8;
 
-fn check(rewards: &[Vec<Option<f64>>], weights: &[f64], group_size: usize) {
+/// Panics unless the rewards are whole groups of finite rows as long as `weights`.
+pub(super) fn check(rewards: &[Vec<Option<f64>>], weights: &[f64], group_size: usize) {
     let count = rewards.len();
     assert!(
         group_size > 0 && count.is_multiple_of(group_size),
@@ -123,8 +129,30 @@ fn check(rewards: &[Vec<Option<f64>>], weights: &[f64], group_size: usize) {
     }
 }
 
+/// The weighted sums of `rewards` normalized as the two settings say, and the fraction of them whose
+/// standard deviation is 0; `penalties`, one per completion or none, are subtracted from the sums.
+pub(super) fn normalize_by(
+    scale: RewardScale,
+    aggregation: RewardAggregation,
+    rewards: &[Vec<Option<f64>>],
+    weights: &[f64],
+    group_size: usize,
+    penalties: &[f64],
+) -> (Vec<Option<f64>>, f64) {
+    match aggregation {
+        RewardAggregation::SumThenNormalize => {
+            let sums = penalized_sums(rewards, weights, penalties);
+            normalize(&sums, group_size, scale)
+        }
+        RewardAggregation::NormalizeThenSum => {
+            let normalized = normalize_columns(rewards, group_size);
+            normalize_batch(&penalized_sums(&normalized, weights, penalties))
+        }
+    }
+}
+
 /// The centred and divided rewards, and the fraction of them whose standard deviation is 0.
-fn normalize(
+pub(super) fn normalize(
     rewards: &[Option<f64>],
     group_size: usize,
     scale: RewardScale,
@@ -152,6 +180,12 @@ fn normalize(
     (normalized, zero_std_fraction)
 }
 
+/// The rewards normalized over all of them, and the fraction whose standard deviation is 0.
+pub(super) fn normalize_batch(rewards: &[Option<f64>]) -> (Vec<Option<f64>>, f64) {
+    normalize(rewards, rewards.len().max(1), RewardScale::Group)
+}
+
+/// Each reward normalized in its group.
 fn normalize_columns(rewards: &[Vec<Option<f64>>], group_size: usize) -> Vec<Vec<Option<f64>>> {
     let mut normalized = rewards.to_vec();
     let part_count = rewards.first().map_or(0, Vec::len);
@@ -164,12 +198,12 @@ fn normalize_columns(rewards: &[Vec<Option<f64>>], group_size: usize) -> Vec<Vec
     normalized
 }
 
-fn column(rewards: &[Vec<Option<f64>>], part: usize) -> Vec<Option<f64>> {
+pub(super) fn column(rewards: &[Vec<Option<f64>>], part: usize) -> Vec<Option<f64>> {
     rewards.iter().map(|row| row[part]).collect()
 }
 
 /// `Σ_k w_k · r_k` of every row over the rewards it has; `None` for a row without any.
-fn weighted_sums(rewards: &[Vec<Option<f64>>], weights: &[f64]) -> Vec<Option<f64>> {
+pub(super) fn weighted_sums(rewards: &[Vec<Option<f64>>], weights: &[f64]) -> Vec<Option<f64>> {
     let weighted_sum = |row: &Vec<Option<f64>>| {
         let products = row.iter().zip(weights);
         products
@@ -179,14 +213,28 @@ fn weighted_sums(rewards: &[Vec<Option<f64>>], weights: &[f64]) -> Vec<Option<f6
     rewards.iter().map(weighted_sum).collect()
 }
 
+/// The weighted sums of `rewards` less `penalties`, one per completion or none.
+pub(super) fn penalized_sums(
+    rewards: &[Vec<Option<f64>>],
+    weights: &[f64],
+    penalties: &[f64],
+) -> Vec<Option<f64>> {
+    let mut sums = weighted_sums(rewards, weights);
+    for (sum, penalty) in sums.iter_mut().zip(penalties) {
+        *sum = sum.map(|sum| sum - penalty);
+    }
+    sums
+}
+
 /// The mean, taken about the first value so that equal values deviate by exactly 0.
-fn mean(values: &[f64]) -> Option<f64> {
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
     let first = *values.first()?;
     let deviations: f64 = values.iter().map(|value| value - first).sum();
     Some(first + deviations / values.len() as f64)
 }
 
-fn standard_deviation(values: &[f64], mean: f64) -> Option<f64> {
+/// The standard deviation with n - 1; `None` for fewer than two values.
+pub(super) fn standard_deviation(values: &[f64], mean: f64) -> Option<f64> {
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }

@@ -1,13 +1,29 @@
 //! Rollouts: problems in, graded completions and their advantages out. All host data.
 
 mod advantage;
+mod advantage_estimator;
+mod curriculum;
+mod dynamic_sampling;
 mod estimators;
 mod evaluate;
+mod gae;
+mod kl_penalty;
+mod pass_rates;
+mod returns;
 mod rollouter;
 mod types;
+mod whiten;
 
 pub use advantage::{Advantages, RewardAggregation, RewardScale, RewardStats, group_advantages};
+pub use advantage_estimator::{AdvantageEstimator, AdvantageInput, TokenAdvantages};
+pub use curriculum::{Curriculum, CurriculumConfig, Picked};
+pub use dynamic_sampling::{DynamicSampling, teaches};
 pub use estimators::{Estimate, majority, pass_at_1, pass_at_k};
 pub use evaluate::{EvalConfig, Evaluation, EvaluationInput, evaluate};
+pub use gae::{Gae, GaeConfig, gae};
+pub use kl_penalty::{KlEstimator, KlPenalty};
+pub use pass_rates::PassRates;
+pub use returns::{returns, token_rewards};
 pub use rollouter::Rollouter;
 pub use types::{Rollout, RolloutGroup};
+pub use whiten::whiten;
