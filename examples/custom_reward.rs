@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use emberl::device;
 use emberl::error::Result;
@@ -13,6 +12,7 @@ use emberl::pipeline::Run;
 use emberl::progress::Screen;
 use emberl::recipe::{self, Recipe};
 use emberl::rewards::{AddedReward, Attempt, Reward};
+use emberl::stop::Stop;
 
 /// 1 for an empty completion, falling to 0 at `token_limit`; says nothing of one that was cut off.
 struct Brevity {
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         folder: Path::new("runs/custom_reward"),
         device: &device::open(&recipe.device)?,
         screen: &Screen::new(false),
-        stop: &AtomicBool::new(false),
+        stop: &Stop::default(),
         rewards: &[AddedReward {
             weight: 0.1,
             reward: Arc::new(Brevity { token_limit: 128 }),

@@ -59,6 +59,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
+/// Writes `records` to `path`, one line of JSON each, as [`write_atomically`] does.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_jsonl(path: &Path, records: &[impl Serialize]) -> Result<()> {
+    write_atomically(path, |writer| {
+        for record in records {
+            serde_json::to_writer(&mut *writer, record)?;
+            writer.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
 /// Removes what interrupted writes left in `folder` and the folders below; returns how many files.
 ///
 /// # Errors

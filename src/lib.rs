@@ -4,8 +4,11 @@
 pub mod error;
 pub mod seed;
 
+pub mod exact;
 pub mod files;
+pub mod memory;
 pub mod progress;
+pub mod stop;
 
 pub mod device;
 pub mod workers;

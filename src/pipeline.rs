@@ -1,14 +1,14 @@
 //! Runs a recipe's stages in order, each from model folder to model folder.
 //!
 //! A run's folder: `recipe.toml` (resolved), `versions.json`, one folder a stage (`01-pretrain`: its
-//! `metrics.jsonl`, `samples.jsonl`, `states` and, once done, `model` and `done.json`),
+//! `metrics.jsonl`, `samples.jsonl`, `states`, `rollouts` and, once done, `model`, `adapter` and `done.json`),
 //! `eval-before.json`, `eval-after.json` and `summary.json`. What is there is not done again.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -19,15 +19,16 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::generation::{Engine, eos_token_ids};
-use crate::model::{Decoder, WeightDtype};
+use crate::model::{Adapter, Decoder, WeightDtype};
 use crate::progress::Screen;
 use crate::recipe::{self, Recipe, Stage};
 use crate::rewards::{Accuracy, AddedReward, AnswerSource, RewardConfig};
 use crate::rollout::{Evaluation, EvaluationInput, evaluate};
 use crate::seed::Seed;
+use crate::stop::Stop;
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
-use crate::train::{GrpoConfig, StageContext, pretrain, train_grpo, train_sft};
+use crate::train::{RlConfig, StageContext, pretrain, train_dpo, train_grpo, train_ppo, train_sft};
 use crate::workers::Workers;
 
 /// What a run found, as `summary.json` holds it.
@@ -71,8 +72,8 @@ pub struct Run<'a> {
     pub device: &'a Device,
     /// Where progress is shown.
     pub screen: &'a Screen,
-    /// Set when the user asks to stop.
-    pub stop: &'a AtomicBool,
+    /// Through which the user asks to stop.
+    pub stop: &'a Stop,
     /// Rewards of GRPO stages beside those of the recipe.
     pub rewards: &'a [AddedReward],
 }
@@ -93,7 +94,7 @@ impl Run<'_> {
         let mut before = None;
         let mut graded_by = None;
         for (index, stage) in self.recipe.stages.iter().enumerate() {
-            if let (Stage::Grpo(config), Some(model)) = (stage, &model) {
+            if let (Stage::Grpo(config) | Stage::Ppo(config), Some(model)) = (stage, &model) {
                 if before.is_none() {
                     before = Some(self.evaluate("before", model, config, &workers)?);
                 }
@@ -197,17 +198,26 @@ impl Run<'_> {
         let (tokenizer, trained) = match (stage, model) {
             (Stage::Pretrain(config), _) => pretrain(context, config)?,
             (Stage::Sft(config), Some(model)) => {
-                let loaded = self.load(model)?;
+                let loaded = self.load_to_train(context, stage, model)?;
                 let trained = train_sft(context, config, &loaded.tokenizer, loaded.decoder)?;
                 (loaded.tokenizer, trained)
             }
-            (Stage::Grpo(config), Some(model)) => {
+            (Stage::Dpo(config), Some(model)) => {
+                let loaded = self.load_to_train(context, stage, model)?;
+                let trained = train_dpo(context, config, &loaded.tokenizer, loaded.decoder)?;
+                (loaded.tokenizer, trained)
+            }
+            (Stage::Grpo(config) | Stage::Ppo(config), Some(model)) => {
                 let Loaded {
                     decoder,
                     tokenizer,
                     eos_ids,
-                } = self.load(model)?;
-                let trained = train_grpo(context, config, &tokenizer, eos_ids, decoder)?;
+                } = self.load_to_train(context, stage, model)?;
+                let train = match stage {
+                    Stage::Ppo(_) => train_ppo,
+                    _ => train_grpo,
+                };
+                let trained = train(context, config, &tokenizer, eos_ids, decoder)?;
                 (tokenizer, trained)
             }
             (_, None) => unreachable!("a validated recipe gives every stage a model"),
@@ -217,8 +227,31 @@ impl Run<'_> {
         if let Some(model) = model {
             copy_generation_config(model, &folder)?;
         }
-        trained.decoder.save(&folder, WeightDtype::F32)?;
+        let decoder = match trained.decoder.adapter() {
+            Some(adapter) => {
+                let base = model.map(|model| model.display().to_string());
+                adapter.save(&context.folder.join("adapter"), base.as_deref())?;
+                trained.decoder.merged()
+            }
+            None => trained.decoder,
+        };
+        decoder.save(&folder, WeightDtype::F32)?;
         Ok(trained.metrics)
+    }
+
+    /// The stage's first model, with a fresh adapter if it is to train one.
+    fn load_to_train(
+        &self,
+        context: StageContext<'_>,
+        stage: &Stage,
+        model: &Path,
+    ) -> Result<Loaded> {
+        let mut loaded = self.load(model)?;
+        if let Some(lora) = stage.lora() {
+            let adapter = Adapter::fresh(lora, &loaded.decoder, context.seed.named("lora"))?;
+            loaded.decoder = loaded.decoder.with_adapter(adapter)?;
+        }
+        Ok(loaded)
     }
 
     fn load(&self, folder: &Path) -> Result<Loaded> {
@@ -236,7 +269,7 @@ impl Run<'_> {
         &self,
         moment: &str,
         model: &Path,
-        config: &GrpoConfig,
+        config: &RlConfig,
         workers: &Workers,
     ) -> Result<Evaluation> {
         let path = self.folder.join(format!("eval-{moment}.json"));
@@ -302,7 +335,7 @@ fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Where the stage's accuracy reward looks for the answer.
-fn answer_source(config: &GrpoConfig) -> AnswerSource {
+fn answer_source(config: &RlConfig) -> AnswerSource {
     let source = |reward: &RewardConfig| match reward {
         RewardConfig::Accuracy { answer, .. } => Some(*answer),
         RewardConfig::Format { .. } | RewardConfig::SoftOverlong { .. } => None,

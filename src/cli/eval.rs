@@ -28,6 +28,9 @@ pub struct EvalArgs {
     /// The model folder.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    /// A folder with a low-rank adapter of the model, in PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// A task, with settings as a recipe has them: `countdown`, `countdown:levels=[2]`; or a
     /// .jsonl file of problems {"prompt": .., "answer": ..}.
     #[arg(long, value_name = "TASK")]
@@ -69,6 +72,8 @@ pub struct EvalArgs {
 #[derive(Serialize)]
 struct Record<'a> {
     model: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<&'a Path>,
     task: &'a str,
     seed: u64,
     #[serde(flatten)]
@@ -82,7 +87,8 @@ pub(super) fn run(args: &EvalArgs, globals: &Globals) -> Result<()> {
     let task: Arc<dyn Task> = Arc::from(task_config(&args.task)?.build()?);
     let config = args.config(task.as_ref())?;
     let tokenizer = Tokenizer::load(&args.model)?;
-    let LoadedModel { decoder, workers } = LoadedModel::load(&args.model, globals)?;
+    let LoadedModel { decoder, workers } =
+        LoadedModel::load(&args.model, args.adapter.as_deref(), globals)?;
     let eos_ids = eos_token_ids(&args.model, decoder.config(), &tokenizer)?;
     let input = EvaluationInput {
         engine: &Engine::new(&decoder, eos_ids, &workers),
@@ -126,6 +132,7 @@ impl EvalArgs {
     fn record<'a>(&'a self, evaluation: &'a Evaluation) -> Record<'a> {
         Record {
             model: &self.model,
+            adapter: self.adapter.as_deref(),
             task: &self.task,
             seed: self.seed,
             evaluation,

@@ -88,7 +88,7 @@ pub(super) fn run(args: &GenerateArgs, globals: &Globals) -> Result<()> {
     let lines = args.lines.read(&config, Purpose::Continue)?;
     let tokenizer = Tokenizer::load(folder)?;
     let eos_ids = eos_token_ids(folder, &config, &tokenizer)?;
-    let model = LoadedModel::load(folder, globals)?;
+    let model = LoadedModel::load(folder, args.lines.adapter.as_deref(), globals)?;
     let engine = Engine::new(&model.decoder, eos_ids, &model.workers);
     let completions = args.complete(&engine, &lines, &params, &globals.screen())?;
     let mut completions = completions.into_iter();

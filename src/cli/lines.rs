@@ -20,6 +20,9 @@ pub(super) struct LineArgs {
     /// The model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// A folder with a low-rank adapter of the model, in PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// JSON Lines, each {"input_ids": [..]}, {"text": ".."} or {"messages": [..]}; `-` is standard
     /// input.
     #[arg(long, value_name = "FILE")]

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Globals;
-use crate::model::Decoder;
+use crate::model::{Adapter, Decoder};
 use crate::workers::Workers;
 
 /// A model ready to work.
@@ -15,11 +15,16 @@ pub(super) struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Opens the device and loads the weights of the model folder `dir`.
-    pub fn load(dir: &Path, globals: &Globals) -> Result<Self> {
+    /// Opens the device and loads the weights of the model folder `dir`, with those of the adapter
+    /// folder if one is named.
+    pub fn load(dir: &Path, adapter: Option<&Path>, globals: &Globals) -> Result<Self> {
         let device = globals.open_device()?;
+        let mut decoder = Decoder::load(dir, &device)?;
+        if let Some(adapter) = adapter {
+            decoder = decoder.with_adapter(Adapter::load(adapter, &decoder)?)?;
+        }
         Ok(Self {
-            decoder: Decoder::load(dir, &device)?,
+            decoder,
             workers: Workers::suited_to(&device),
         })
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -13,6 +12,7 @@ use crate::error::Error;
 use crate::pipeline::{Run, Summary};
 use crate::recipe::{self, Recipe};
 use crate::report;
+use crate::stop::Stop;
 use crate::workers;
 
 /// What `emberl run` is told.
@@ -129,15 +129,15 @@ fn run_folder(args: &RunArgs, recipe: &Recipe) -> Result<PathBuf> {
     }
 }
 
-/// A flag that the first Ctrl-C sets; the second ends the process at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+/// Hears Ctrl-C: the first asks to stop, the second ends the process at once.
+fn stop_on_interrupt() -> Result<Arc<Stop>> {
+    let stop = Arc::new(Stop::default());
+    let asked = stop.clone();
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
+        if asked.ask() {
             std::process::exit(super::EXIT_INTERRUPTED.into());
         }
-        tracing::warn!("finishing the step; press Ctrl-C again to stop at once");
+        tracing::warn!("stopping at the next resting place; Ctrl-C again stops at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)

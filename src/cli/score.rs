@@ -46,7 +46,7 @@ pub(super) fn run(args: &ScoreArgs, globals: &Globals) -> Result<()> {
     }
     let config = ModelConfig::load(&args.lines.model)?;
     let lines = args.lines.read(&config, Purpose::Score)?;
-    let model = LoadedModel::load(&args.lines.model, globals)?;
+    let model = LoadedModel::load(&args.lines.model, args.lines.adapter.as_deref(), globals)?;
     let logprobs = args.score(&model, &lines, &globals.screen())?;
     let scored = |(line, logprobs): (&Line, Vec<f32>)| Scored {
         fields: line.fields_without(&["logprobs", "tokens"]),

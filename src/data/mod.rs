@@ -3,6 +3,8 @@
 mod example;
 mod jsonl;
 mod order;
+mod packing;
+mod preference;
 mod problem;
 mod prompt_template;
 mod reference;
@@ -10,5 +12,7 @@ mod reference;
 pub use example::{Example, read_examples};
 pub use jsonl::{JsonLine, json_lines, read_json_lines};
 pub use order::EpochOrder;
+pub use packing::pack;
+pub use preference::{Preference, read_preferences};
 pub use problem::{Problem, Prompt, read_problems};
 pub use prompt_template::PromptTemplate;

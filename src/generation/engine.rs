@@ -33,11 +33,13 @@ pub enum FinishReason {
 }
 
 /// What the model wrote.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Completion {
     /// Ids, the one that ended it included.
     pub ids: Vec<u32>,
     /// Log-probability of each id under the distribution it was drawn from, in nats.
+    #[serde(with = "crate::exact")]
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,

@@ -8,7 +8,7 @@
 mod family;
 mod generation_defaults;
 mod json;
-mod keys;
+pub(super) mod keys;
 mod parameters;
 mod rope;
 
@@ -17,8 +17,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub use self::family::Family;
+pub use self::family::{Family, Head};
 pub use self::generation_defaults::GenerationDefaults;
+pub(super) use self::parameters::SCORE;
 pub use self::rope::{Rope, RopeScaling};
 use super::weight_dtype::WeightDtype;
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ use crate::error::{Error, Result};
 pub struct ModelConfig {
     /// The family, which decides a layer's optional parts.
     pub family: Family,
+    /// What it says of each final state.
+    pub head: Head,
     /// Tokens in the vocabulary: rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -185,13 +188,13 @@ impl ModelConfig {
     }
 }
 
-fn parse_object(text: &str, path: &Path) -> Result<Map<String, Value>> {
+pub(super) fn parse_object(text: &str, path: &Path) -> Result<Map<String, Value>> {
     serde_json::from_str(text)
         .map_err(|error| Error::file(path, format!("expected a JSON object: {error}")))
 }
 
 /// Says in which file the key of a setting error stands.
-fn in_file(error: Error, path: &Path) -> Error {
+pub(super) fn in_file(error: Error, path: &Path) -> Error {
     match error {
         Error::Setting { key, problem } => Error::file(path, format!("`{key}`: {problem}")),
         other => other,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, activation::silu};
 
-use super::ModelConfig;
 use super::attention::attend;
 use super::kv_cache::KvCache;
 use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
 use super::rotary::{RotaryTable, Rotation};
 use super::token_grid::{ForwardInput, TokenGrid};
+use super::{Adapter, Head, ModelConfig};
 use crate::ops;
 
 /// A decoder-only transformer, driven by its [`ModelConfig`].
@@ -19,9 +19,10 @@ use crate::ops;
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: Arc<ModelConfig>,
-    layout: Arc<ParameterLayout>,
+    pub(super) layout: Arc<ParameterLayout>,
     rotary: Arc<RotaryTable>,
-    parameters: Vec<Tensor<2>>,
+    pub(super) parameters: Vec<Tensor<2>>,
+    pub(super) adapter: Option<Adapter>,
 }
 
 /// A part of a decoder.
@@ -55,6 +56,7 @@ impl Decoder {
             config: Arc::new(config),
             layout: Arc::new(layout),
             parameters,
+            adapter: None,
         }
     }
 
@@ -78,7 +80,22 @@ impl Decoder {
         &self.layout.shapes
     }
 
-    /// The output head's weight, `[V, E]`.
+    /// The same blocks with a score of zero in place of what they had for a head.
+    pub fn with_zero_score(&self) -> Self {
+        let mut config = ModelConfig::clone(&self.config);
+        config.head = Head::Score;
+        let weight = |(name, shape): (String, Vec<usize>)| {
+            let place = self.layout.names.iter().position(|own| *own == name);
+            match place {
+                Some(place) => self.parameters[place].clone(),
+                None => Tensor::zeros([1, shape[1]], &self.device()),
+            }
+        };
+        let parameters = config.parameter_shapes().into_iter().map(weight).collect();
+        Self::from_parameters(config, parameters)
+    }
+
+    /// The output head's weight, `[V, E]`, or `[1, E]` of a score.
     pub fn head(&self) -> Tensor<2> {
         self.parameters[self.layout.head].clone()
     }
@@ -97,35 +114,60 @@ impl Decoder {
         }
     }
 
-    /// The weights that training changes.
+    /// The weights that training changes: all, or those of the adapter.
     pub fn trainable(&self) -> &[Tensor<2>] {
-        &self.parameters
+        match &self.adapter {
+            Some(adapter) => adapter.tensors(),
+            None => &self.parameters,
+        }
     }
 
-    /// Hugging Face names of the weights that training changes, in order.
+    /// The weights that training changes, to be changed in place; shapes must stay.
+    pub fn trainable_mut(&mut self) -> &mut [Tensor<2>] {
+        match &mut self.adapter {
+            Some(adapter) => adapter.tensors_mut(),
+            None => &mut self.parameters,
+        }
+    }
+
+    /// Names of the weights that training changes, in order: Hugging Face's, or PEFT's.
     pub fn trainable_names(&self) -> &[String] {
-        &self.layout.names
+        match &self.adapter {
+            Some(adapter) => adapter.names(),
+            None => &self.layout.names,
+        }
     }
 
-    /// Shapes of the weights that training changes as Hugging Face stores them, in order.
+    /// Shapes of the weights that training changes as their files store them, in order.
     pub fn trainable_shapes(&self) -> &[Vec<usize>] {
-        &self.layout.shapes
+        match &self.adapter {
+            Some(adapter) => adapter.shapes(),
+            None => &self.layout.shapes,
+        }
     }
 
     /// Places of a part's weights among [`Decoder::trainable`]; empty when the part is frozen.
     pub fn trainable_range(&self, part: Part) -> Range<usize> {
         let one = |index: Index| index..index + 1;
-        match part {
-            Part::Embedding => one(self.layout.embed_tokens),
-            Part::Block(index) => self.layout.block_ranges[index].clone(),
-            Part::FinalNorm => one(self.layout.norm),
-            Part::Head => one(self.layout.head),
+        match (&self.adapter, part) {
+            (Some(adapter), Part::Block(index)) => adapter.block_range(index),
+            (Some(_), _) => 0..0,
+            (None, Part::Embedding) => one(self.layout.embed_tokens),
+            (None, Part::Block(index)) => self.layout.block_ranges[index].clone(),
+            (None, Part::FinalNorm) => one(self.layout.norm),
+            (None, Part::Head) => one(self.layout.head),
         }
     }
 
     /// The same model with other values of the weights that training changes.
     pub fn with_trainable(&self, trainable: Vec<Tensor<2>>) -> Self {
-        self.with_parameters(trainable)
+        match &self.adapter {
+            Some(adapter) => Self {
+                adapter: Some(adapter.with_tensors(trainable)),
+                ..self.clone()
+            },
+            None => self.with_parameters(trainable),
+        }
     }
 
     /// The same weights on the autodiff device, those that training changes as fresh leaves.
@@ -143,7 +185,16 @@ impl Decoder {
                 false => tensor,
             }
         };
-        self.with_parameters(self.parameters.iter().enumerate().map(track).collect())
+        let tracked = self.trainable().iter().enumerate().map(track).collect();
+        if self.adapter.is_none() {
+            return self.with_parameters(tracked);
+        }
+        let frozen = self
+            .parameters
+            .iter()
+            .map(|weight| weight.clone().autodiff());
+        self.with_parameters(frozen.collect())
+            .with_trainable(tracked)
     }
 
     /// Number of blocks.
@@ -295,9 +346,17 @@ impl Decoder {
         let [b, t, width] = states.dims();
         let weight = self.parameters[linear.weight].clone();
         let [out, _] = weight.dims();
-        let rows = states.reshape([b * t, width]).matmul(weight.transpose());
+        let states = states.reshape([b * t, width]);
+        let adapter = self.adapter.as_ref();
+        let update = adapter.and_then(|adapter| adapter.update_of(linear.weight));
+        let update = update.map(|update| update.apply(states.clone()));
+        let rows = states.matmul(weight.transpose());
         let rows = match linear.bias {
             Some(bias) => rows + self.parameters[bias].clone(),
+            None => rows,
+        };
+        let rows = match update {
+            Some(update) => rows + update,
             None => rows,
         };
         rows.reshape([b, t, out])

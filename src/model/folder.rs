@@ -8,7 +8,7 @@ use rand_distr::{Distribution, Normal};
 use super::weights_file::Checkpoint;
 use super::weights_writer::WeightsWriter;
 use super::{Decoder, ModelConfig, WeightDtype};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::ops;
 use crate::seed::Seed;
@@ -33,8 +33,15 @@ impl Decoder {
     /// Writes `config.json` and the weights to `dir`, as transformers reads them.
     ///
     /// # Errors
-    /// When a file cannot be written or a weight cannot be read from the device.
+    /// When a file cannot be written, a weight cannot be read from the device, or the model has an
+    /// adapter, which these files have no place for.
     pub fn save(&self, dir: &Path, dtype: WeightDtype) -> Result<()> {
+        if self.adapter().is_some() {
+            let problem = "has an adapter, expected it merged or saved in a folder of its own";
+            return Err(Error::Model {
+                problem: problem.to_owned(),
+            });
+        }
         files::create_folder(dir)?;
         let names = self.parameter_names().iter().cloned();
         let tensors: Vec<_> = names.zip(self.parameter_shapes().iter().cloned()).collect();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::ModelConfig;
+use super::config::SCORE;
 
 /// Index of a parameter in the decoder's list.
 pub(super) type Index = usize;
@@ -62,7 +63,8 @@ impl ParameterLayout {
             .collect();
         let embed_tokens = place("model.embed_tokens.weight");
         let norm = place("model.norm.weight");
-        let head = find("lm_head.weight").unwrap_or(embed_tokens);
+        let head = find("lm_head.weight").or_else(|| find(SCORE));
+        let head = head.unwrap_or(embed_tokens);
         let block_ranges = (0..config.num_hidden_layers)
             .map(|layer| block_range(&names, layer))
             .collect();
@@ -85,6 +87,12 @@ impl ParameterLayout {
             shape => panic!("parameters have one or two dimensions, not {shape:?}"),
         }
     }
+
+    /// Path of the module whose weight is parameter `index`.
+    pub(super) fn module_path(&self, index: Index) -> &str {
+        let name = &self.names[index];
+        name.strip_suffix(".weight").unwrap_or(name)
+    }
 }
 
 fn block_range(names: &[String], layer: usize) -> Range<Index> {
@@ -96,6 +104,19 @@ fn block_range(names: &[String], layer: usize) -> Range<Index> {
 }
 
 impl LayerLayout {
+    /// The linear maps, in the order of their parameters.
+    pub(super) fn linears(&self) -> [&LinearLayout; 7] {
+        [
+            &self.q_proj,
+            &self.k_proj,
+            &self.v_proj,
+            &self.o_proj,
+            &self.gate_proj,
+            &self.up_proj,
+            &self.down_proj,
+        ]
+    }
+
     fn new(layer: usize, find: &impl Fn(&str) -> Option<Index>) -> Self {
         let optional = |part: &str| find(&format!("model.layers.{layer}.{part}"));
         let place = |part: &str| optional(part).expect("the configuration lists every tensor");

@@ -30,6 +30,8 @@ const CHUNK: usize = 1 << 16;
 #[derive(Debug)]
 pub struct WeightsWriter {
     dir: PathBuf,
+    /// The one file to write; without it the files of a model folder.
+    file: Option<String>,
     dtype: WeightDtype,
     /// The tensors of each shard.
     plan: Vec<Vec<Tensor>>,
@@ -75,6 +77,32 @@ impl WeightsWriter {
         dtype: WeightDtype,
         shard_bytes: usize,
     ) -> Result<Self> {
+        Self::start(dir, None, tensors, dtype, shard_bytes)
+    }
+
+    /// Starts one safetensors file, whatever its size; others in its folder stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and when `path` does not end with a file's name.
+    pub fn create_file(
+        path: &Path,
+        tensors: &[(String, Vec<usize>)],
+        dtype: WeightDtype,
+    ) -> Result<Self> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::file(path, "is no file's name"));
+        };
+        let name = name.to_string_lossy().into_owned();
+        Self::start(dir, Some(name), tensors, dtype, usize::MAX)
+    }
+
+    fn start(
+        dir: &Path,
+        file: Option<String>,
+        tensors: &[(String, Vec<usize>)],
+        dtype: WeightDtype,
+        shard_bytes: usize,
+    ) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::io(dir, "create"))?;
         let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
@@ -83,6 +111,7 @@ impl WeightsWriter {
         }
         let mut writer = Self {
             dir: dir.to_owned(),
+            file,
             dtype,
             plan: plan_shards(tensors, dtype, shard_bytes),
             complete: Vec::new(),
@@ -139,6 +168,10 @@ impl WeightsWriter {
         let shards = self.plan.len();
         if let Some(missing) = self.next_tensor() {
             return Err(Error::tensor(&self.dir, missing, "was not written"));
+        }
+        if let Some(file) = &self.file {
+            let temporary = self.complete.pop().expect("one shard was completed");
+            return persist(temporary, &self.dir.join(file));
         }
         let earlier = self.weight_files()?;
         let mut names: Vec<String> = (0..shards).map(|shard| shard_name(shard, shards)).collect();
@@ -422,6 +455,19 @@ mod tests {
         assert_eq!(files(dir.path()).len(), 4);
         assert!(!dir.path().join(WEIGHTS_FILE).exists());
         assert_eq!(Checkpoint::open(dir.path()).unwrap().names().count(), 2);
+    }
+
+    #[test]
+    fn one_file_is_written_beside_those_of_a_model() {
+        let dir = tempfile::tempdir().unwrap();
+        write_all(dir.path(), 4, 16);
+        let (path, tensors) = (dir.path().join("adapter_model.safetensors"), tensors(1));
+        let mut writer = WeightsWriter::create_file(&path, &tensors, WeightDtype::F32).unwrap();
+        writer.write(&[2.0; 4]).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(files(dir.path()).len(), 6);
+        let checkpoint = Checkpoint::open_file(&path).unwrap();
+        assert_eq!(checkpoint.tensor("t0", &[2, 2]).unwrap().to_f32(), [2.0; 4]);
     }
 
     #[test]

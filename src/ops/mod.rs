@@ -1,8 +1,14 @@
 //! Tensor functions that Burn lacks.
 
+mod adamw_8bit_step;
+mod adamw_step;
+mod host_floats;
 mod rms_norm;
 mod token_logprobs;
 
+pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
+pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
+pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use token_logprobs::{
     HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
@@ -44,4 +50,23 @@ pub(crate) fn indices(
     let values: Vec<i32> = values.into_iter().map(|index| index as i32).collect();
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// A tensor of normal numbers from the host: the device's own stream is shared by all tests.
+#[cfg(test)]
+pub(crate) fn normal_floats(
+    shape: [usize; 2],
+    deviation: f32,
+    rng: &mut rand_chacha::ChaCha8Rng,
+    device: &burn::tensor::Device,
+) -> Tensor<2> {
+    use rand_distr::{Distribution, Normal};
+
+    let normal = Normal::new(0.0, deviation).unwrap();
+    let numbers = shape[0] * shape[1];
+    floats(
+        normal.sample_iter(rng).take(numbers).collect(),
+        shape,
+        device,
+    )
 }

@@ -13,8 +13,9 @@ pub use toml_overlay::{from_text, load, to_toml};
 
 use crate::device::DeviceSpec;
 use crate::error::{Error, Result};
+use crate::model::LoraConfig;
 use crate::rollout::EvalConfig;
-use crate::train::{GrpoConfig, PretrainConfig, SftConfig};
+use crate::train::{DpoConfig, PretrainConfig, RlConfig, SftConfig};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,8 +59,12 @@ pub enum Stage {
     Pretrain(Box<PretrainConfig>),
     /// Supervised fine-tuning on examples.
     Sft(Box<SftConfig>),
+    /// Learning from preferences between answers.
+    Dpo(Box<DpoConfig>),
     /// Reinforcement learning by group-relative advantages.
-    Grpo(Box<GrpoConfig>),
+    Grpo(Box<RlConfig>),
+    /// Reinforcement learning with a critic.
+    Ppo(Box<RlConfig>),
 }
 
 impl Stage {
@@ -68,7 +73,9 @@ impl Stage {
         match self {
             Self::Pretrain(_) => "pretrain",
             Self::Sft(_) => "sft",
+            Self::Dpo(_) => "dpo",
             Self::Grpo(_) => "grpo",
+            Self::Ppo(_) => "ppo",
         }
     }
 
@@ -77,16 +84,29 @@ impl Stage {
         let name = match self {
             Self::Pretrain(config) => &config.name,
             Self::Sft(config) => &config.name,
-            Self::Grpo(config) => &config.name,
+            Self::Dpo(config) => &config.name,
+            Self::Grpo(config) | Self::Ppo(config) => &config.name,
         };
         name.as_deref().unwrap_or(self.kind())
+    }
+
+    /// The adapter that the stage trains in place of all weights.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        match self {
+            Self::Pretrain(_) => None,
+            Self::Sft(config) => config.lora.as_ref(),
+            Self::Dpo(config) => config.lora.as_ref(),
+            Self::Grpo(config) | Self::Ppo(config) => config.lora.as_ref(),
+        }
     }
 
     fn validate(&self, key: &str) -> Result<()> {
         match self {
             Self::Pretrain(config) => config.validate(key),
             Self::Sft(config) => config.validate(key),
-            Self::Grpo(config) => config.validate(key),
+            Self::Dpo(config) => config.validate(key),
+            Self::Grpo(config) => config.validate_grpo(key),
+            Self::Ppo(config) => config.validate_ppo(key),
         }
     }
 }

@@ -94,7 +94,8 @@ impl Advantages {
 }
 
 impl RewardStats {
-    fn of(rewards: &[Option<f64>]) -> Self {
+    /// Of the rewards that are there.
+    pub fn of(rewards: &[Option<f64>]) -> Self {
         let known: Vec<f64> = rewards.iter().copied().flatten().collect();
         let mean = mean(&known);
         let std = mean.and_then(|mean| standard_deviation(&known, mean));

@@ -123,16 +123,15 @@ pub fn evaluate(
     let rollouter = Rollouter {
         tokenizer: input.tokenizer,
         template: input.template,
-        sampling: &config.sampling,
         rubric: &rubric,
+        group_size: config.samples,
     };
     let mut tally = Tally::default();
     let problems = held_out(input.task, config.problems);
     for (part, problems) in problems.chunks(PROBLEMS_AT_ONCE).enumerate() {
         let seed = input.seed.child(part as u64);
-        let problems = problems.to_vec();
-        let groups =
-            rollouter.roll_out(input.engine, problems, config.samples, seed, on_finished)?;
+        let (engine, sampling) = (input.engine, &config.sampling);
+        let groups = rollouter.roll_out(engine, sampling, problems, seed, on_finished)?;
         for group in &groups {
             tally.add(group, input.accuracy)?;
         }

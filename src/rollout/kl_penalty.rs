@@ -20,14 +20,15 @@ pub struct KlPenalty {
     pub estimator: KlEstimator,
 }
 
-/// An estimator of KL from one sample.
+/// An estimator of KL from one sample (<http://joschu.net/blog/kl-approx.html>).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlEstimator {
-    /// The log-ratio: without bias, of either sign.
+    /// The log-ratio: without bias, of either sign. As a loss it needs the importance correction:
+    /// without it its expected gradient is 0.
     #[default]
     K1,
-    /// Half its square: biased, little variance.
+    /// Half its square: biased, little variance; as a loss its gradient is that of the divergence.
     K2,
     /// Without bias and never negative.
     K3,

@@ -15,49 +15,79 @@ pub struct Rollouter<'a> {
     pub tokenizer: &'a Tokenizer,
     /// How prompts are put.
     pub template: PromptTemplate,
-    /// How completions are sampled.
-    pub sampling: &'a SamplingParams,
     /// How completions are graded.
     pub rubric: &'a Rubric,
+    /// Completions of each problem.
+    pub group_size: usize,
 }
 
 impl Rollouter<'_> {
-    /// Makes `group_size` completions of each problem; sample `j` of problem `i` draws from
-    /// `seed.child(i).child(j)`.
+    /// Makes and grades `group_size` completions of each problem, drawn as in
+    /// [`Rollouter::requests`].
     ///
     /// # Errors
-    /// When a prompt cannot be encoded or the model fails; a reward's failure is counted in its
-    /// [`Graded`](crate::rewards::Graded), not returned.
+    /// When a prompt cannot be encoded or the model fails.
     pub fn roll_out(
         &self,
         engine: &Engine<'_>,
-        problems: Vec<Problem>,
-        group_size: usize,
+        sampling: &SamplingParams,
+        problems: &[Problem],
         seed: Seed,
         on_finished: &(dyn Fn(&Completion) + Sync),
     ) -> Result<Vec<RolloutGroup>> {
-        let mut requests = Vec::with_capacity(problems.len() * group_size);
+        let requests = self.requests(problems, 0, seed)?;
+        let completions = engine.generate(&requests, sampling, on_finished)?;
+        self.groups(problems, requests, completions)
+    }
+
+    /// What to ask for each problem, `group_size` neighbours a problem; sample `j` of problem `i`
+    /// draws from `seed.child(first + i).child(j)`.
+    ///
+    /// # Errors
+    /// When a prompt cannot be encoded.
+    pub fn requests(
+        &self,
+        problems: &[Problem],
+        first: usize,
+        seed: Seed,
+    ) -> Result<Vec<GenerationRequest>> {
+        let mut requests = Vec::with_capacity(problems.len() * self.group_size);
         for (index, problem) in problems.iter().enumerate() {
             let prompt = self.template.encode(self.tokenizer, &problem.prompt)?;
-            let seed = seed.child(index as u64);
-            requests.extend((0..group_size).map(|sample| GenerationRequest {
+            let seed = seed.child((first + index) as u64);
+            requests.extend((0..self.group_size).map(|sample| GenerationRequest {
                 prompt: prompt.clone(),
                 seed: seed.child(sample as u64),
             }));
         }
-        let completions = engine.generate(&requests, self.sampling, on_finished)?;
-        let mut completions = completions.into_iter();
+        Ok(requests)
+    }
+
+    /// Grades the completions of [`Rollouter::requests`].
+    ///
+    /// # Errors
+    /// When a completion cannot be decoded; a reward's failure is counted in its
+    /// [`Graded`](crate::rewards::Graded), not returned.
+    pub fn groups(
+        &self,
+        problems: &[Problem],
+        requests: Vec<GenerationRequest>,
+        completions: Vec<Completion>,
+    ) -> Result<Vec<RolloutGroup>> {
         let mut requests = requests.into_iter();
+        let mut completions = completions.into_iter();
         let mut groups = Vec::with_capacity(problems.len());
         for problem in problems {
-            let prompts: Vec<_> = requests.by_ref().take(group_size).collect();
-            let samples = completions.by_ref().take(group_size);
+            let mut asked = requests.by_ref().take(self.group_size);
+            let prompt = asked.next().map_or(Vec::new(), |request| request.prompt);
+            asked.for_each(drop);
+            let samples = completions.by_ref().take(self.group_size);
             let rollouts: Result<Vec<Rollout>> =
-                samples.map(|sample| self.grade(&problem, sample)).collect();
+                samples.map(|sample| self.grade(problem, sample)).collect();
             groups.push(RolloutGroup {
-                prompt: prompts.into_iter().next().map_or(Vec::new(), |r| r.prompt),
+                problem: problem.clone(),
+                prompt,
                 rollouts: rollouts?,
-                problem,
             });
         }
         Ok(groups)

@@ -1,12 +1,15 @@
 //! Chat templates: from a conversation to the text a model was trained on.
 
+use std::ops::Range;
+
 use minijinja::{Environment, Value as TemplateValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::generation_marks::{spans, unused_marks};
 use super::jinja;
 use super::message::Message;
-use super::template_source;
+use super::template_source::{self, GENERATION};
 use crate::error::{Error, Result};
 
 /// What is rendered beside the messages.
@@ -74,9 +77,51 @@ impl ChatTemplate {
         messages: &[Message],
         options: &ChatOptions,
     ) -> Result<String> {
-        let source = self.source(options)?;
         let context = context(special_tokens, messages, options)?;
-        self.environment
+        self.run(&self.environment, self.source(options)?, &context)
+    }
+
+    /// Renders `messages`; also gives which characters of the text, counted from 0, the template's
+    /// `{% generation %}` blocks wrote.
+    ///
+    /// The text is rendered once as it is and once with marks around the blocks' texts: characters
+    /// that the first rendering does not have, so that no message can hold them.
+    pub fn render_marked(
+        &self,
+        special_tokens: &Map<String, Value>,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<(String, Vec<Range<usize>>)> {
+        let source = self.source(options)?;
+        if !source.contains(GENERATION) {
+            let origin = &self.origin;
+            return Err(problem(format!(
+                "{origin}: has no `{{% generation %}}` block, which marks what the assistant \
+                 writes; put one around it"
+            )));
+        }
+        let context = context(special_tokens, messages, options)?;
+        let text = self.run(&self.environment, source, &context)?;
+        let marks = unused_marks(&text).ok_or_else(|| problem("has no character left to mark"))?;
+        let marking = jinja::marking_environment(&self.environment, marks);
+        let marked = self.run(&marking, source, &context)?;
+        match spans(&marked, marks) {
+            Some((unmarked, spans)) if unmarked == text => Ok((text, spans)),
+            _ => Err(problem(format!(
+                "{}: what its `{{% generation %}}` blocks write is nested or changed afterwards, \
+                 expected it in the text as it is",
+                self.origin
+            ))),
+        }
+    }
+
+    fn run(
+        &self,
+        environment: &Environment<'static>,
+        source: &str,
+        context: &Map<String, Value>,
+    ) -> Result<String> {
+        environment
             .template_from_named_str(&self.origin, source)
             .and_then(|template| template.render(TemplateValue::from_serialize(context)))
             .map_err(|error| problem(describe(&error)))
@@ -189,6 +234,88 @@ mod tests {
             "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
             "ab",
         );
+    }
+
+    #[test]
+    fn blocks_around_what_the_model_wrote_have_a_scope_and_see_the_loop() {
+        assert_renders(
+            "{% for m in messages %}{% generation %}{{ loop.index }}{{ m.content }}\
+             {% set m = 1 %}{% endgeneration %}{{ m.content }},{% endfor %}",
+            "1aa,2bb,",
+        );
+        assert_renders(
+            "{% macro f(x) %}<{{ x }}>{% endmacro %}{% set y = 3 %}{% generation %}\n\
+             {{- f(y) }}{{ f(messages[0].content) }}{% endgeneration %}",
+            "<3><a>",
+        );
+        assert_renders(
+            "{% set n = namespace(x=1) %}{% for m in messages %}{% generation %}\
+             {% set n.x = n.x + 1 %}{% endgeneration %}{% endfor %}{{ n.x }}",
+            "3",
+        );
+        for (word, block) in [("break", "generation"), ("continue", "with")] {
+            let source = format!(
+                "{{% for m in messages %}}{{% {block} %}}{{% {word} %}}{{% end{block} %}}\
+                 {{% endfor %}}"
+            );
+            let refusal = render(&source).unwrap_err().to_string();
+            assert!(refusal.contains("out of a block in a loop"), "{refusal}");
+        }
+    }
+
+    fn marked(source: &str, content: &str) -> Result<(String, Vec<Range<usize>>)> {
+        let template = ChatTemplate::new("t.jinja".into(), source);
+        let messages = [Message::user(content), Message::assistant(content)];
+        template.render_marked(&Map::new(), &messages, &ChatOptions::default())
+    }
+
+    #[test]
+    fn marked_text_is_the_text_and_spans_count_characters() {
+        let source = "{% for m in messages %}é{{ m.role }}\n  {% generation %}\n\
+                      {{- m.content }}{% endgeneration %}\n{% endfor %}";
+        let (text, spans) = marked(source, "你🙂").unwrap();
+        assert_eq!(text, "éuser\n你🙂éassistant\n你🙂");
+        assert_eq!(spans, [6..8, 19..21]);
+    }
+
+    #[test]
+    fn a_message_cannot_fake_marks() {
+        let source = "{% for m in messages %}{{ m.content }}{% endfor %}|\
+                      {% generation %}x{% endgeneration %}";
+        let (text, _) = marked(source, "").unwrap();
+        assert_eq!(text, "|x");
+        for content in [
+            "\u{e000}y\u{e001}",
+            "\u{e001}\u{e000}",
+            "\u{e000}\u{e002}\u{e003}",
+        ] {
+            let (text, spans) = marked(source, content).unwrap();
+            assert_eq!(text, format!("{content}{content}|x"));
+            let start = 2 * content.chars().count() + 1;
+            assert_eq!(spans, [start..start + 1]);
+        }
+    }
+
+    #[test]
+    fn a_template_that_marks_nothing_or_changes_what_it_marked_is_refused() {
+        let problem = |source: &str| marked(source, " a ").unwrap_err().to_string();
+        let none = problem("{{ messages[0].content }}");
+        assert!(
+            none.contains("t.jinja: has no `{% generation %}` block"),
+            "{none}"
+        );
+        for source in [
+            "{% set t %}{% generation %} a {% endgeneration %}{% endset %}{{ t | trim }}",
+            "{% set t %}{% generation %}a{% endgeneration %}{% endset %}{{ t | length }}",
+            "{% set t %}{% generation %}a{% endgeneration %}{% endset %}{{ t[:-1] }}",
+            "{% generation %}a{% generation %}b{% endgeneration %}{% endgeneration %}",
+        ] {
+            let changed = problem(source);
+            assert!(
+                changed.contains("nested or changed afterwards"),
+                "{changed}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use time::format_description::parse_strftime_owned;
 
 use super::python_json::{self, JsonStyle, python_text};
 use super::python_methods;
+use super::template_source::GENERATION;
 
 /// Template instructions one rendering may take; a long conversation takes some ten thousand.
 const INSTRUCTION_LIMIT: u64 = 10_000_000;
@@ -37,6 +38,18 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_test("sequence", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
+    environment.add_filter(GENERATION, |text: String| text);
+    environment
+}
+
+/// `environment`, but what a `{% generation %}` block writes stands between the two `marks`.
+pub(super) fn marking_environment(
+    environment: &Environment<'static>,
+    [start, end]: [char; 2],
+) -> Environment<'static> {
+    let mut environment = environment.clone();
+    let marked = move |text: String| format!("{start}{text}{end}");
+    environment.add_filter(GENERATION, marked);
     environment
 }
 

@@ -9,6 +9,7 @@ mod byte_level_bpe;
 mod chat_template;
 mod decode_stream;
 mod files;
+mod generation_marks;
 mod jinja;
 mod message;
 mod python_json;
@@ -21,6 +22,7 @@ use std::path::Path;
 pub use byte_level_bpe::{BpeConfig, CHATML_TEMPLATE, train_byte_level_bpe};
 pub use chat_template::ChatOptions;
 pub use decode_stream::DecodeStream;
+pub use generation_marks::MarkedChat;
 pub use message::{Message, Role};
 
 use crate::error::{Error, Result};
@@ -143,17 +145,8 @@ impl Tokenizer {
     /// When there is no template or no message, or the template is broken or refuses the
     /// conversation.
     pub fn render_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<String> {
-        let template = self
-            .chat_template
-            .as_ref()
-            .ok_or_else(|| Error::ChatTemplate {
-                problem: format!(
-                    "there is none, neither `chat_template.jinja` nor `chat_template` in `{}`; \
-                     give prompts as plain text",
-                    self.files.config_path().display()
-                ),
-            })?;
-        template.render(&self.special_tokens.variables, messages, options)
+        let variables = &self.special_tokens.variables;
+        self.chat_template()?.render(variables, messages, options)
     }
 
     /// The ids of a conversation: the rendered text, to which no special tokens are added, for
@@ -163,6 +156,17 @@ impl Tokenizer {
     /// As [`Tokenizer::render_chat`] and [`Tokenizer::encode`].
     pub fn encode_chat(&self, messages: &[Message], options: &ChatOptions) -> Result<Vec<u32>> {
         self.encode(&self.render_chat(messages, options)?, false)
+    }
+
+    fn chat_template(&self) -> Result<&ChatTemplate> {
+        let place = self.files.config_path();
+        self.chat_template.as_ref().ok_or_else(|| Error::ChatTemplate {
+            problem: format!(
+                "there is none, neither `chat_template.jinja` nor `chat_template` in `{}`; give \
+                 prompts as plain text",
+                place.display()
+            ),
+        })
     }
 
     fn from_files(files: TokenizerFiles) -> Result<Self> {

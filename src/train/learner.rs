@@ -3,99 +3,88 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::gradients::Gradients;
-use super::optimizer::Update;
 use super::pass::Keep;
 use super::slice::{Slice, SliceStats};
 use super::slicing::{gradient_workers, queues};
-use super::{
-    AdamW, Batching, LossTotals, Objective, OptimConfig, SavedState, StepTotals, TrainingSample,
-};
+use super::{Batching, LossTotals, Objective, OptimConfig, Optimizer, StepTotals, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
-use crate::ops;
 use crate::workers::Workers;
-
-/// Added to the gradient's norm before the clip divides by it, as torch does.
-const CLIP_EPSILON: f64 = 1e-6;
 
 /// Trains a decoder.
 #[derive(Debug)]
 pub struct Learner {
     decoder: Decoder,
-    optimizer: AdamW,
-    config: OptimConfig,
+    optimizer: Optimizer,
     batching: Batching,
-    gradients: Option<Vec<Tensor<2>>>,
-    stats: StepStats,
+    pending: Pending,
+}
+
+/// What was gathered since the last optimiser step.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub gradients: Option<Vec<Tensor<2>>>,
+    pub stats: StepStats,
+    /// Micro-batches that went into them.
+    pub micro_batches: usize,
 }
 
 /// What one optimiser step did.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StepStats {
     /// The step's loss.
+    #[serde(with = "crate::exact")]
     pub loss: f64,
     /// Norm of the gradient before clipping.
+    #[serde(with = "crate::exact")]
     pub grad_norm: f64,
     /// Tokens that counted.
     pub tokens: usize,
     /// Means over those tokens, by name.
-    pub means: BTreeMap<&'static str, f64>,
+    #[serde(with = "crate::exact")]
+    pub means: BTreeMap<String, f64>,
 }
 
 impl Learner {
     /// A learner that starts at `decoder` with a fresh optimiser.
     pub fn new(decoder: Decoder, config: OptimConfig, batching: Batching) -> Self {
-        let optimizer = AdamW::new(decoder.trainable());
-        Self::resume(decoder, optimizer, config, batching)
+        let optimizer = Optimizer::new(config, decoder.trainable_shapes(), &decoder.device());
+        Self::resume(decoder, optimizer, batching)
     }
 
     /// A learner that goes on from a saved optimiser.
-    pub fn resume(
-        decoder: Decoder,
-        optimizer: AdamW,
-        config: OptimConfig,
-        batching: Batching,
-    ) -> Self {
+    pub fn resume(decoder: Decoder, optimizer: Optimizer, batching: Batching) -> Self {
         Self {
             decoder,
             optimizer,
-            config,
             batching,
-            gradients: None,
-            stats: StepStats::default(),
+            pending: Pending::default(),
         }
     }
 
-    /// A learner that goes on from `saved`, or starts at `decoder`.
-    pub fn restore(
-        saved: Option<SavedState>,
-        decoder: Decoder,
-        config: OptimConfig,
-        batching: Batching,
-    ) -> Self {
-        match saved {
-            Some(state) => Self::resume(state.decoder, state.optimizer, config, batching),
-            None => Self::new(decoder, config, batching),
-        }
-    }
-
-    /// Takes one optimiser step on `samples`, in micro-batches.
+    /// Takes one optimiser step on `samples`, in micro-batches; after each, `rest` may end it early.
+    ///
+    /// Micro-batches that were gathered before the learner was saved are not gathered again.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed, or what `rest` fails with.
     pub fn train_on(
         &mut self,
         samples: &[TrainingSample],
         objective: &dyn Objective,
         lr: f64,
         workers: &Workers,
+        rest: &mut dyn FnMut(&Self) -> Result<()>,
     ) -> Result<StepStats> {
         let micro_batches = self.batching.split(samples);
         let step = StepTotals::of(&micro_batches);
-        for micro_batch in micro_batches {
+        for micro_batch in &micro_batches[self.pending.micro_batches..] {
             self.accumulate(micro_batch, objective, step, workers)?;
+            rest(self)?;
         }
         self.step(lr, workers)
     }
@@ -105,14 +94,24 @@ impl Learner {
         &self.decoder
     }
 
-    /// The optimiser's state.
-    pub fn optimizer(&self) -> &AdamW {
+    /// The optimiser.
+    pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
     }
 
     /// Gradients gathered since the last step, in the decoder's order.
     pub fn gradients(&self) -> Option<&[Tensor<2>]> {
-        self.gradients.as_deref()
+        self.pending.gradients.as_deref()
+    }
+
+    /// What was gathered since the last optimiser step.
+    pub(super) fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// The same, to be filled from a saved learner.
+    pub(super) fn pending_mut(&mut self) -> &mut Pending {
+        &mut self.pending
     }
 
     /// Adds the gradient of one micro-batch; returns its share of the step's loss.
@@ -135,9 +134,10 @@ impl Learner {
         };
         let (decoder, keep) = (&self.decoder, self.keep());
         let workers = &gradient_workers(decoder, workers);
-        let queues = queues(samples, workers.count(), &decoder.device());
+        let together = objective.samples_together();
+        let queues = queues(samples, together, workers.count(), &decoder.device());
         // The first worker goes on from the sums so far: they are not held twice.
-        let before = self.gradients.take();
+        let before = self.pending.gradients.take();
         let gradients = before.map_or_else(|| Gradients::none(decoder), Gradients::from_sums);
         let gradients =
             std::iter::once(gradients).chain(std::iter::repeat_with(|| Gradients::none(decoder)));
@@ -154,16 +154,17 @@ impl Learner {
         });
         let results: Result<Vec<(Gradients, Vec<SliceStats>)>> = results.into_iter().collect();
         let (gradients, stats): (Vec<_>, Vec<_>) = results?.into_iter().unzip();
-        self.gradients = Gradients::merge(gradients, workers).finish(&self.decoder);
+        self.pending.gradients = Gradients::merge(gradients, workers).finish(&self.decoder);
         let mut loss = 0.0;
         for stats in stats.into_iter().flatten() {
             loss += stats.loss;
             for (name, sum) in stats.sums {
-                *self.stats.means.entry(name).or_default() += sum;
+                *self.pending.stats.means.entry(name.into()).or_default() += sum;
             }
         }
-        self.stats.loss += loss;
-        self.stats.tokens += tokens;
+        self.pending.stats.loss += loss;
+        self.pending.stats.tokens += tokens;
+        self.pending.micro_batches += 1;
         Ok(loss)
     }
 
@@ -174,56 +175,20 @@ impl Learner {
     /// # Errors
     /// When the device failed.
     pub fn step(&mut self, lr: f64, workers: &Workers) -> Result<StepStats> {
-        self.optimizer.steps += 1;
-        let mut stats = std::mem::take(&mut self.stats);
+        let Pending {
+            gradients,
+            mut stats,
+            ..
+        } = std::mem::take(&mut self.pending);
         let tokens = stats.tokens.max(1) as f64;
         stats.means.values_mut().for_each(|sum| *sum /= tokens);
-        let Some(gradients) = self.gradients.take() else {
+        let Some(gradients) = gradients else {
+            self.optimizer.skip_step();
             return Ok(stats);
         };
-        stats.grad_norm = norm(&gradients, workers)?;
-        let limit = self.config.max_grad_norm;
-        let scale = match limit > 0.0 {
-            true => (limit / (stats.grad_norm + CLIP_EPSILON)).min(1.0),
-            false => 1.0,
-        };
-        self.update(gradients, scale, lr, workers);
+        let weights = self.decoder.trainable_mut();
+        stats.grad_norm = self.optimizer.step(weights, gradients, lr, workers)?;
         Ok(stats)
-    }
-
-    fn update(&mut self, gradients: Vec<Tensor<2>>, scale: f64, lr: f64, workers: &Workers) {
-        let shapes = self.decoder.trainable_shapes();
-        let first = std::mem::take(&mut self.optimizer.first);
-        let second = std::mem::take(&mut self.optimizer.second);
-        let states = first.into_iter().zip(second);
-        let updates: Vec<Update> = self
-            .decoder
-            .trainable()
-            .iter()
-            .zip(gradients)
-            .zip(states)
-            .zip(shapes)
-            .map(|(((weight, gradient), (first, second)), shape)| Update {
-                weight: weight.clone(),
-                gradient: if scale < 1.0 {
-                    gradient * scale
-                } else {
-                    gradient
-                },
-                first,
-                second,
-                decays: shape.len() > 1,
-            })
-            .collect();
-        let (config, step) = (&self.config, self.optimizer.steps);
-        let mut weights = Vec::with_capacity(updates.len());
-        for [weight, first, second] in workers.map(updates, |update| update.apply(config, lr, step))
-        {
-            weights.push(weight);
-            self.optimizer.first.push(first);
-            self.optimizer.second.push(second);
-        }
-        self.decoder = self.decoder.with_trainable(weights);
     }
 
     /// The entropy from which on tokens are kept, and how many are; none if the loss keeps all.
@@ -239,7 +204,8 @@ impl Learner {
         }
         let (decoder, keep) = (&self.decoder, self.keep());
         let workers = &gradient_workers(decoder, workers);
-        let queues = queues(samples, workers.count(), &decoder.device());
+        let together = objective.samples_together();
+        let queues = queues(samples, together, workers.count(), &decoder.device());
         let results = workers.map(queues, |queue| {
             let mut entropies = Vec::new();
             for slice in queue {
@@ -279,12 +245,4 @@ pub fn quantile(values: &mut [f32], share: f64) -> f32 {
         values[place.ceil() as usize],
     );
     below + (above - below) * place.fract() as f32
-}
-
-/// Euclidean norm over all gradients, read in one transfer.
-fn norm(gradients: &[Tensor<2>], workers: &Workers) -> Result<f64> {
-    let square = |gradient: &Tensor<2>| gradient.clone().square().sum();
-    let squares = workers.map(gradients.iter().collect(), square);
-    let squares = ops::read_floats(Tensor::<1>::cat(squares, 0))?;
-    Ok(squares.iter().map(|s| f64::from(*s)).sum::<f64>().sqrt())
 }

@@ -1,39 +1,46 @@
 //! Training: samples in, better weights out.
 //!
-//! The learner is blind to the algorithm: it sees samples, masks and an [`Objective`]. GRPO, SFT and
-//! pretraining differ in how the samples were made and in the objective.
+//! The learner is blind to the algorithm: it sees samples, masks and an [`Objective`]. GRPO, DPO, SFT
+//! and pretraining differ in how the samples were made and in the objective.
 //!
 //! Shape letters: `B` samples, `C` trained positions (padded), `N` trained tokens, `E` hidden width.
 
+mod dpo;
+mod dpo_config;
+mod example_tokens;
 mod gradients;
-mod grpo;
-mod grpo_config;
 mod learner;
+mod learner_state;
 pub mod loss;
 mod objective;
 mod optimizer;
 mod pass;
 mod pretrain;
 mod readout;
+mod rl;
 mod sample;
-mod saved_state;
+mod sampler_correction;
 mod schedule;
 mod scoring;
 mod sft;
 mod slice;
 mod slicing;
 mod stage;
+mod states;
 mod supervised;
 
-pub use grpo::train_grpo;
-pub use grpo_config::GrpoConfig;
+pub use dpo::{preference_samples, train_dpo};
+pub use dpo_config::DpoConfig;
+pub use example_tokens::{LossOn, supervised_sample};
 pub use learner::{Learner, StepStats, quantile};
 pub use objective::{LossInput, LossOutput, LossTotals, Objective, Predictions, StepTotals};
-pub use optimizer::{AdamW, OptimConfig};
+pub use optimizer::{OptimConfig, OptimKind, Optimizer};
 pub use pretrain::{NewModelConfig, PretrainConfig, pretrain};
+pub use rl::{CriticConfig, ReferenceConfig, RlConfig, train_grpo, train_ppo};
 pub use sample::{Batching, TrainingSample};
-pub use saved_state::SavedState;
+pub use sampler_correction::{SamplerCorrection, SamplerCorrectionMode};
 pub use schedule::Schedule;
-pub use sft::{SftConfig, supervised_sample, train_sft};
+pub use sft::{SftConfig, train_sft};
 pub use stage::{StageContext, StepRecord};
+pub use states::{SavedState, States};
 pub use supervised::{SupervisedPlan, Trained, train_supervised};

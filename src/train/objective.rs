@@ -22,7 +22,12 @@ pub struct LossInput {
     pub ref_logprobs: Option<Tensor<2>>,
     /// Log-probabilities of the sampler.
     pub sampler_logprobs: Option<Tensor<2>>,
-    /// Factor on each token's policy loss that corrects for the sampler's distribution.
+    /// What a critic should have said before each token.
+    pub returns: Option<Tensor<2>>,
+    /// What it said before this step's updates.
+    pub old_values: Option<Tensor<2>>,
+    /// Factor on each token's policy loss that corrects for the sampler's distribution, see
+    /// [`super::SamplerCorrection`].
     pub sampler_ratio: Option<Tensor<2>>,
     /// 1 where a token's entropy is among the highest, else 0; none keeps all tokens.
     pub entropy_mask: Option<Tensor<2>>,

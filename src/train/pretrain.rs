@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::loss::SupervisedLoss;
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
 use super::{Batching, OptimConfig, StageContext, TrainingSample};
 use crate::data::Prompt;
@@ -162,7 +163,7 @@ pub fn pretrain(
     );
     let plan = SupervisedPlan {
         steps: config.steps,
-        loss: super::loss::SupervisedLossKind::Nll,
+        objective: &SupervisedLoss::default(),
         optim: &config.optim,
         batching: config.batching,
     };

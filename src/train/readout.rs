@@ -5,7 +5,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use super::Predictions;
 use super::gradients::Gradients;
 use crate::error::Result;
-use crate::model::{Decoder, Part};
+use crate::model::{Decoder, Head, Part};
 use crate::ops::{self, HeadGradients, TokenGradients, TokenLogprobs};
 
 /// The trained tokens of a slice with what the head says of them.
@@ -14,8 +14,15 @@ pub(super) struct Readout {
     hidden: Tensor<2>,
     /// The tokens, `[N]`.
     targets: Tensor<1, Int>,
-    tokens: TokenLogprobs,
+    said: Said,
     temperature: f64,
+}
+
+enum Said {
+    /// By the head of a language model.
+    Tokens(TokenLogprobs),
+    /// By a score: what the state before each token is worth, `[N]`.
+    Values(Tensor<1>),
 }
 
 impl Readout {
@@ -26,30 +33,45 @@ impl Readout {
         targets: Tensor<1, Int>,
         temperature: f64,
     ) -> Self {
-        let tokens = ops::token_logprobs(&hidden, &decoder.head(), &targets, temperature);
+        let head = decoder.head();
+        let said = match decoder.config().head {
+            Head::Vocabulary => {
+                Said::Tokens(ops::token_logprobs(&hidden, &head, &targets, temperature))
+            }
+            Head::Score => Said::Values(hidden.clone().matmul(head.transpose()).squeeze_dim(1)),
+        };
         Self {
             hidden,
             targets,
-            tokens,
+            said,
             temperature,
         }
     }
 
-    /// Log-probabilities of the tokens.
-    pub(super) fn logprobs(&self) -> Result<Vec<f32>> {
-        ops::read_floats(self.tokens.logprobs.clone())
+    /// Log-probabilities of the tokens, or values of the states before them.
+    pub(super) fn scores(&self) -> Result<Vec<f32>> {
+        ops::read_floats(match &self.said {
+            Said::Tokens(tokens) => tokens.logprobs.clone(),
+            Said::Values(values) => values.clone(),
+        })
     }
 
-    /// Entropies at the tokens.
+    /// Entropies at the tokens; none of a model with a score.
     pub(super) fn entropies(&self) -> Result<Vec<f32>> {
-        ops::read_floats(self.tokens.entropies.clone())
+        match &self.said {
+            Said::Tokens(tokens) => ops::read_floats(tokens.entropies.clone()),
+            Said::Values(_) => Ok(Vec::new()),
+        }
     }
 
     /// What the loss sees: leaves of its own graph, spread over a grid.
     pub(super) fn predictions(&self, grid: &Grid) -> Predictions {
-        Predictions::Tokens {
-            logprobs: grid.leaf(&self.tokens.logprobs),
-            entropies: grid.leaf(&self.tokens.entropies),
+        match &self.said {
+            Said::Tokens(tokens) => Predictions::Tokens {
+                logprobs: grid.leaf(&tokens.logprobs),
+                entropies: grid.leaf(&tokens.entropies),
+            },
+            Said::Values(values) => Predictions::Values(grid.leaf(values)),
         }
     }
 
@@ -62,33 +84,65 @@ impl Readout {
         loss: Tensor<1>,
         gradients: &mut Gradients,
     ) -> Tensor<2> {
-        let Predictions::Tokens {
-            logprobs,
-            entropies,
-        } = predictions
-        else {
-            panic!("a head's predictions are of tokens");
-        };
         let found = loss.backward();
         let of_tokens = |leaf: &Tensor<2>| Some(grid.gather(leaf.grad(&found)?));
-        let for_tokens = TokenGradients {
-            logprobs: of_tokens(logprobs).unwrap_or_else(|| self.tokens.logprobs.zeros_like()),
-            entropies: of_tokens(entropies),
-        };
+        match (&self.said, predictions) {
+            (
+                Said::Tokens(tokens),
+                Predictions::Tokens {
+                    logprobs,
+                    entropies,
+                },
+            ) => {
+                let for_tokens = TokenGradients {
+                    logprobs: of_tokens(logprobs).unwrap_or_else(|| tokens.logprobs.zeros_like()),
+                    entropies: of_tokens(entropies),
+                };
+                self.backward_tokens(decoder, tokens, &for_tokens, gradients)
+            }
+            (Said::Values(values), Predictions::Values(leaf)) => {
+                let for_values = of_tokens(leaf).unwrap_or_else(|| values.zeros_like());
+                self.backward_values(decoder, for_values, gradients)
+            }
+            _ => panic!("predictions are those of the head that made them"),
+        }
+    }
+
+    fn backward_tokens(
+        &self,
+        decoder: &Decoder,
+        tokens: &TokenLogprobs,
+        for_tokens: &TokenGradients,
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
         let place = decoder.trainable_range(Part::Head).next();
         let HeadGradients { hidden, head } = ops::head_gradients(
             &self.hidden,
             &decoder.head(),
             &self.targets,
             self.temperature,
-            &self.tokens,
-            &for_tokens,
+            tokens,
+            for_tokens,
             gradients.take_for_head(place),
         );
         if let (Some(place), Some(head)) = (place, head) {
             gradients.add(place, head);
         }
         hidden
+    }
+
+    fn backward_values(
+        &self,
+        decoder: &Decoder,
+        for_values: Tensor<1>,
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
+        let for_values: Tensor<2> = for_values.unsqueeze_dim(1);
+        if let Some(place) = decoder.trainable_range(Part::Head).next() {
+            let weight = for_values.clone().transpose().matmul(self.hidden.clone());
+            gradients.add(place, weight);
+        }
+        for_values.matmul(decoder.head())
     }
 }
 

@@ -15,13 +15,26 @@ pub struct TrainingSample {
     /// Whether each completion token counts in the loss.
     pub loss_mask: Vec<bool>,
     /// Advantage of each completion token; empty where the objective has none.
+    #[serde(with = "crate::exact")]
     pub advantages: Vec<f32>,
     /// Log-probabilities under the policy before this step's updates, nats; empty means "as now".
+    #[serde(with = "crate::exact")]
     pub old_logprobs: Vec<f32>,
     /// Log-probabilities under the frozen reference, nats; empty without one.
+    #[serde(with = "crate::exact")]
     pub ref_logprobs: Vec<f32>,
     /// Log-probabilities under which the completion was sampled, nats; empty when not sampled.
+    #[serde(with = "crate::exact")]
     pub sampler_logprobs: Vec<f32>,
+    /// What a critic should have said before each token; empty without one.
+    #[serde(with = "crate::exact")]
+    pub returns: Vec<f32>,
+    /// What the critic said before each token; empty without one.
+    #[serde(with = "crate::exact")]
+    pub old_values: Vec<f32>,
+    /// Factors on the policy loss that correct for the sampler; empty without correction.
+    #[serde(with = "crate::exact")]
+    pub sampler_ratio: Vec<f32>,
 }
 
 impl TrainingSample {

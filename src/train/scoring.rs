@@ -1,4 +1,4 @@
-//! Log-probabilities of samples under a model that is not trained on them: references, old policies.
+//! What a model says of samples that it is not trained on: references, old policies, critics.
 
 use super::pass::Keep;
 use super::slice::Slice;
@@ -9,8 +9,8 @@ use crate::model::Decoder;
 use crate::workers::Workers;
 
 impl Batching {
-    /// Log-probabilities of the trained tokens of each sample under `decoder`, with 0 where a token
-    /// is not trained.
+    /// Log-probabilities of the trained tokens of each sample under `decoder`, or the values before
+    /// them if it has a score; 0 where a token is not trained.
     ///
     /// # Errors
     /// When the device failed.
@@ -27,7 +27,7 @@ impl Batching {
             .collect();
         let mut first = 0;
         for micro_batch in self.split(samples) {
-            let queues = queues(micro_batch, workers.count(), &decoder.device());
+            let queues = queues(micro_batch, 1, workers.count(), &decoder.device());
             let results = workers.map(queues, |queue| score_queue(decoder, queue, temperature));
             for result in results {
                 for (place, logprobs) in result? {
@@ -40,7 +40,7 @@ impl Batching {
     }
 }
 
-/// Log-probabilities of a queue's samples, with their places.
+/// Scores of a queue's samples, with their places.
 fn score_queue(
     decoder: &Decoder,
     queue: Vec<Vec<Placed<'_>>>,
@@ -52,7 +52,7 @@ fn score_queue(
         let Some(forward) = Slice::forward(decoder, slice, temperature, Keep::Nothing) else {
             continue;
         };
-        let mut values = forward.readout().logprobs()?.into_iter();
+        let mut values = forward.readout().scores()?.into_iter();
         let mut value = |counts: &bool| match counts {
             true => values.next().expect("one value a trained token"),
             false => 0.0,

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::loss::SupervisedLossKind;
+use super::loss::{SupervisedLoss, SupervisedLossKind};
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
-use super::{Batching, OptimConfig, StageContext, TrainingSample};
-use crate::data::{EpochOrder, Example, read_examples};
+use super::{Batching, LossOn, OptimConfig, StageContext, TrainingSample, supervised_sample};
+use crate::data::{EpochOrder, pack, read_examples};
 use crate::error::{Error, Result};
-use crate::model::Decoder;
-use crate::tokenizer::{ChatOptions, Message, Tokenizer};
+use crate::model::{Decoder, LoraConfig};
+use crate::tokenizer::Tokenizer;
 
 /// Settings of an SFT stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,12 +24,23 @@ pub struct SftConfig {
     /// Passes over the examples. The paper takes 2 to 3.
     #[serde(default = "default_epochs")]
     pub epochs: usize,
-    /// Examples a step. The paper takes 128.
+    /// Examples a step, or rows of examples with `packing`. The paper takes 128.
     #[serde(default = "default_batch")]
     pub batch: usize,
     /// Longest example in tokens; longer ones are cut.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+    /// Which tokens are learned.
+    #[serde(default)]
+    pub loss_on: LossOn,
+    /// Packs the examples into rows of at most `max_tokens`, by best fit decreasing, so that every
+    /// step has about as many tokens. An example is never split and never sees another one: a row
+    /// only says which examples share a step, which are fed sorted by length, with little padding.
+    #[serde(default)]
+    pub packing: bool,
+    /// Trains a low-rank adapter in place of all weights; unset trains all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The loss.
     #[serde(default)]
     pub loss: SupervisedLossKind,
@@ -69,7 +80,12 @@ impl SftConfig {
                 let problem = format!("must be at least {least}");
                 Err(Error::setting(format!("{key}.{name}"), problem))
             }
-            None => self.optim.validate(&format!("{key}.optim")),
+            None => {
+                if let Some(lora) = &self.lora {
+                    lora.validate(&format!("{key}.lora"))?;
+                }
+                self.optim.validate(&format!("{key}.optim"))
+            }
         }
     }
 }
@@ -87,76 +103,103 @@ pub fn train_sft(
     let longest = config
         .max_tokens
         .min(decoder.config().max_position_embeddings);
+    let samples = read_samples(config, tokenizer, longest)?;
+    let rows = match config.packing {
+        true => {
+            let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
+            pack(&lengths, longest)
+        }
+        false => (0..samples.len()).map(|index| vec![index]).collect(),
+    };
+    let too_long = || {
+        let problem = "every example begins to teach only after `max_tokens`";
+        Error::file(&config.data, problem)
+    };
+    let order = EpochOrder::new(rows.len(), context.seed.named("order")).ok_or_else(too_long)?;
+    let batch = config.batch.min(rows.len());
+    let plan = SupervisedPlan {
+        steps: (rows.len() * config.epochs).div_ceil(batch),
+        objective: &SupervisedLoss { kind: config.loss },
+        optim: &config.optim,
+        batching: config.batching,
+    };
+    train_supervised(context, decoder, plan, &mut |step| {
+        let indices = order.indices((step * batch) as u64, batch);
+        let places = indices.into_iter().flat_map(|row| &rows[row]);
+        Ok(places.map(|place| samples[*place].clone()).collect())
+    })
+}
+
+/// The examples, cut to `longest` tokens; those that have none to learn then are left out.
+fn read_samples(
+    config: &SftConfig,
+    tokenizer: &Tokenizer,
+    longest: usize,
+) -> Result<Vec<TrainingSample>> {
     let mut samples = Vec::new();
-    for example in read_examples(&config.data)? {
-        let mut sample = supervised_sample(tokenizer, &example)?;
+    for (index, example) in read_examples(&config.data)?.iter().enumerate() {
+        let sample = supervised_sample(tokenizer, example, config.loss_on);
+        let mut sample = sample.map_err(|error| {
+            Error::file(&config.data, format!("example {}: {error}", index + 1))
+        })?;
         if sample.prompt_tokens < longest {
             sample.ids.truncate(longest);
             sample.loss_mask.truncate(longest - sample.prompt_tokens);
             samples.push(sample);
         }
     }
-    let too_long = || Error::file(&config.data, "every prompt is longer than `max_tokens`");
-    let order = EpochOrder::new(samples.len(), context.seed.named("order")).ok_or_else(too_long)?;
-    let batch = config.batch.min(samples.len());
-    let plan = SupervisedPlan {
-        steps: (samples.len() * config.epochs).div_ceil(batch),
-        loss: config.loss,
-        optim: &config.optim,
-        batching: config.batching,
-    };
-    train_supervised(context, decoder, plan, &mut |step| {
-        let indices = order.indices((step * batch) as u64, batch);
-        Ok(indices
-            .into_iter()
-            .map(|index| samples[index].clone())
-            .collect())
-    })
+    Ok(samples)
 }
 
-/// An example as token ids, with the loss on its completion, or on all of it when it has no prompt.
-///
-/// Texts that do not end with the end-of-text token get one, as in TRL.
-///
-/// # Errors
-/// When the chat template refuses a conversation or an example has fewer than two tokens.
-pub fn supervised_sample(tokenizer: &Tokenizer, example: &Example) -> Result<TrainingSample> {
-    let (ids, prompt_tokens) = match example {
-        Example::Text(text) => (ended(tokenizer, tokenizer.encode(text, true)?), 1),
-        Example::Chat(messages) => (tokenizer.encode_chat(messages, &ChatOptions::default())?, 1),
-        Example::TextCompletion { prompt, completion } => {
-            let tokens = tokenizer.encode(prompt, true)?.len();
-            let whole = tokenizer.encode(&format!("{prompt}{completion}"), true)?;
-            (ended(tokenizer, whole), tokens)
-        }
-        Example::ChatCompletion { prompt, completion } => {
-            let options = ChatOptions {
-                add_generation_prompt: true,
-                ..ChatOptions::default()
-            };
-            let tokens = tokenizer.encode_chat(prompt, &options)?.len();
-            let all: Vec<Message> = prompt.iter().chain(completion).cloned().collect();
-            (
-                tokenizer.encode_chat(&all, &ChatOptions::default())?,
-                tokens,
-            )
-        }
-    };
-    let prompt_tokens = prompt_tokens.max(1);
-    if ids.len() <= prompt_tokens {
-        let problem = "an example has no token to learn, expected a completion".to_string();
-        return Err(Error::Tokenizer { problem });
-    }
-    Ok(TrainingSample::new(
-        &ids[..prompt_tokens],
-        &ids[prompt_tokens..],
-    ))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{BpeConfig, train_byte_level_bpe};
 
-fn ended(tokenizer: &Tokenizer, mut ids: Vec<u32>) -> Vec<u32> {
-    let eos = tokenizer.eos_token_id();
-    if ids.last().copied() != eos {
-        ids.extend(eos);
+    const TEMPLATE: &str = "\
+{%- for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }};\
+{% endgeneration %}{% else %}{{ m.content }};{% endif %}{% endfor %}";
+
+    const DATA: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "defgh"}]}
+{"messages": [{"role": "user", "content": "a question that takes all the room"}, {"role": "assistant", "content": "b"}]}
+"#;
+
+    #[test]
+    fn a_cut_conversation_is_learned_in_its_turns_and_one_without_any_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("chats.jsonl");
+        std::fs::write(&data, DATA).unwrap();
+        // Every byte is a token.
+        let vocabulary = BpeConfig {
+            vocabulary_size: 256 + 7,
+            ..BpeConfig::default()
+        };
+        let tokenizer = train_byte_level_bpe(["a"].iter(), &vocabulary).unwrap();
+        let tokenizer = tokenizer.with_chat_template(TEMPLATE).unwrap();
+        let text = format!("data = '{}'\nloss_on = 'assistant'", data.display());
+        let config: SftConfig = toml::from_str(&text).unwrap();
+        let samples = read_samples(&config, &tokenizer, 39).unwrap();
+        assert_eq!(samples.len(), 1);
+        // `user:a;assistant:` is 17 tokens, `b;` 2 and `user:c;assistant:` 17: three are left.
+        assert_eq!((samples[0].ids.len(), samples[0].prompt_tokens), (39, 17));
+        let learned: Vec<bool> = [vec![true; 2], vec![false; 17], vec![true; 3]].concat();
+        assert_eq!(samples[0].loss_mask, learned);
     }
-    ids
+
+    #[test]
+    fn an_example_that_cannot_be_learned_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("texts.jsonl");
+        std::fs::write(&data, "{\"text\": \"ab\"}\n").unwrap();
+        let tokenizer = train_byte_level_bpe(["a"].iter(), &BpeConfig::default()).unwrap();
+        let text = format!("data = '{}'\nloss_on = 'assistant'", data.display());
+        let config: SftConfig = toml::from_str(&text).unwrap();
+        let error = read_samples(&config, &tokenizer, 9)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("texts.jsonl: example 1: tokenizer: a text has no"),
+            "{error}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use super::gradients::Gradients;
 use super::pass::{Keep, Pass};
 use super::readout::{Grid, Readout};
 use super::slicing::Placed;
-use super::{LossInput, LossTotals, Objective, TrainingSample};
+use super::{LossInput, LossTotals, Objective, Predictions, TrainingSample};
 use crate::device;
 use crate::error::Result;
 use crate::model::{Decoder, TokenGrid};
@@ -105,8 +105,10 @@ impl<'a> Slice<'a> {
             old_logprobs: given(|sample| &sample.old_logprobs),
             ref_logprobs: given(|sample| &sample.ref_logprobs),
             sampler_logprobs: given(|sample| &sample.sampler_logprobs),
-            sampler_ratio: None,
+            returns: given(|sample| &sample.returns),
+            old_values: given(|sample| &sample.old_values),
             entropy_mask: None,
+            sampler_ratio: given(|sample| &sample.sampler_ratio),
             totals,
         };
         input.entropy_mask = entropy_threshold
@@ -139,8 +141,12 @@ impl<'a> Slice<'a> {
         loss: Tensor<1>,
         mut sums: Vec<(&'static str, Tensor<1>)>,
     ) -> Result<SliceStats> {
-        if let Some(sampler) = &input.sampler_logprobs {
-            let gap = (input.logprobs().inner() - sampler.clone()).abs();
+        if let (Predictions::Tokens { logprobs, .. }, Some(sampler)) =
+            (&input.predictions, &input.sampler_logprobs)
+        {
+            let gap = (logprobs.clone().inner() - sampler.clone()).abs();
+            // What the sampler did not say is no gap.
+            let gap = gap.clone().mask_fill(gap.is_nan(), 0.0);
             sums.push(("logprob_gap", (gap * input.mask.clone()).sum()));
         }
         let tensors = sums.iter().map(|(_, sum)| sum.clone());

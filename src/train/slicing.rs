@@ -8,7 +8,8 @@ use crate::device;
 use crate::model::Decoder;
 use crate::workers::Workers;
 
-/// Most tokens of a slice on the CPU, padding included.
+/// Most tokens of a slice on the CPU, padding included; neighbours that must stay together may
+/// exceed it.
 const SLICE_TOKENS: usize = 1024;
 
 /// A model of more weights than this (128 MiB of f32) fills the cores from inside its operations,
@@ -28,34 +29,43 @@ pub(super) fn gradient_workers(decoder: &Decoder, workers: &Workers) -> Workers 
 /// A sample and its place in the micro-batch.
 pub(super) type Placed<'a> = (usize, &'a TrainingSample);
 
-/// The slices of a micro-batch, one queue a worker.
+/// The slices of a micro-batch, one queue a worker; each run of `together` neighbours stays in one
+/// slice, in order.
 ///
 /// A CPU gets many small slices, sorted by length and dealt in turn; a GPU gets one, since its
 /// shapes should be few and large.
 pub(super) fn queues<'a>(
     samples: &'a [TrainingSample],
+    together: usize,
     workers: usize,
     device: &Device,
 ) -> Vec<Vec<Vec<Placed<'a>>>> {
-    let mut placed: Vec<Placed<'_>> = samples.iter().enumerate().collect();
+    let placed: Vec<Placed<'_>> = samples.iter().enumerate().collect();
     if !device::is_cpu(device) {
         return vec![vec![placed]];
     }
-    placed.sort_by_key(|(_, sample)| sample.ids.len());
-    let total: usize = samples.iter().map(|sample| sample.ids.len()).sum();
+    let mut units: Vec<&[Placed<'_>]> = placed.chunks(together).collect();
+    units.sort_by_key(|unit| longest(unit));
+    let total: usize = units.iter().map(|unit| unit.len() * longest(unit)).sum();
     let most = total.div_ceil(workers).clamp(1, SLICE_TOKENS);
     let mut queues: Vec<Vec<Vec<Placed<'_>>>> = vec![Vec::new(); workers];
-    let mut slice = Vec::new();
+    let mut slice: Vec<Placed<'_>> = Vec::new();
     let mut count = 0;
-    for (place, sample) in placed {
-        if !slice.is_empty() && (slice.len() + 1) * sample.ids.len() > most {
+    for unit in units {
+        if !slice.is_empty() && (slice.len() + unit.len()) * longest(unit) > most {
             queues[count % workers].push(std::mem::take(&mut slice));
             count += 1;
         }
-        slice.push((place, sample));
+        slice.extend_from_slice(unit);
     }
     queues[count % workers].push(slice);
     queues
+}
+
+/// Tokens of the longest sample.
+fn longest(unit: &[Placed<'_>]) -> usize {
+    let lengths = unit.iter().map(|(_, sample)| sample.ids.len());
+    lengths.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -63,19 +73,41 @@ pub(super) fn queues<'a>(
 mod tests {
     use super::*;
 
+    fn samples(count: usize) -> Vec<TrainingSample> {
+        let sample = |tokens: usize| TrainingSample::new(&[0], &vec![0; tokens]);
+        (1..=count).map(|n| sample(n * 7 % 90 + 1)).collect()
+    }
+
     #[test]
     fn every_sample_is_in_one_slice_and_slices_are_even() {
-        let sample = |tokens: usize| TrainingSample::new(&[0], &vec![0; tokens]);
-        let samples: Vec<_> = (1..200).map(|n| sample(n * 7 % 90 + 1)).collect();
-        let queues = queues(&samples, 3, &Device::flex());
+        let samples = samples(199);
+        let queues = queues(&samples, 1, 3, &Device::flex());
         let mut places: Vec<usize> = Vec::new();
         for slice in queues.iter().flatten() {
-            let longest = slice.iter().map(|(_, sample)| sample.ids.len()).max();
-            assert!(slice.len() * longest.unwrap() <= SLICE_TOKENS);
+            assert!(slice.len() * longest(slice) <= SLICE_TOKENS);
             places.extend(slice.iter().map(|(place, _)| place));
         }
         places.sort_unstable();
         assert_eq!(places, (0..199).collect::<Vec<_>>());
         assert!(queues.iter().all(|queue| queue.len() >= 2));
+    }
+
+    #[test]
+    fn neighbours_that_belong_together_stay_in_a_slice_in_order() {
+        let samples = samples(198);
+        for workers in [1, 3] {
+            let queues = queues(&samples, 2, workers, &Device::flex());
+            let mut firsts: Vec<usize> = Vec::new();
+            for slice in queues.iter().flatten() {
+                assert!(slice.len() * longest(slice) <= SLICE_TOKENS);
+                for pair in slice.chunks(2) {
+                    let places: Vec<usize> = pair.iter().map(|(place, _)| *place).collect();
+                    assert_eq!(places, [places[0], places[0] + 1]);
+                    firsts.push(places[0]);
+                }
+            }
+            firsts.sort_unstable();
+            assert_eq!(firsts, (0..198).step_by(2).collect::<Vec<_>>());
+        }
     }
 }

@@ -1,19 +1,19 @@
 //! What every training stage shares: its place on disk, its clock, its saved states.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use super::SavedState;
+use super::States;
 use crate::error::{Error, Result};
 use crate::files::JsonlAppender;
-use crate::model::Decoder;
+use crate::memory;
 use crate::progress::Screen;
 use crate::rewards::AddedReward;
 use crate::seed::Seed;
+use crate::stop::Stop;
 use crate::workers::Workers;
 
 /// Where and with what a stage runs.
@@ -31,8 +31,8 @@ pub struct StageContext<'a> {
     pub workers: &'a Workers,
     /// Where progress is shown.
     pub screen: &'a Screen,
-    /// Set when the user asks to stop: the step at hand is finished and saved.
-    pub stop: &'a AtomicBool,
+    /// Through which the user asks to stop.
+    pub stop: &'a Stop,
     /// Steps between saved states.
     pub save_every: usize,
     /// Rewards beside those of the stage's settings.
@@ -40,17 +40,9 @@ pub struct StageContext<'a> {
 }
 
 impl StageContext<'_> {
-    /// The folder of saved states.
-    pub fn states(&self) -> PathBuf {
-        self.folder.join("states")
-    }
-
-    /// The newest saved state, if there is one.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn saved(&self, decoder: &Decoder) -> Result<Option<SavedState>> {
-        SavedState::load_newest(&self.states(), decoder, self.device)
+    /// The saved states.
+    pub fn states(&self) -> States {
+        States::new(self.folder.join("states"))
     }
 
     /// Opens a log of the stage and forgets what it says of steps after `step`.
@@ -63,22 +55,19 @@ impl StageContext<'_> {
 
     /// Whether the state after `step` of `steps` is to be saved.
     pub fn is_save_due(&self, step: usize, steps: usize) -> bool {
-        step == steps || step.is_multiple_of(self.save_every.max(1)) || self.is_stopping()
+        step == steps || step.is_multiple_of(self.save_every.max(1))
     }
 
-    /// Ends the stage early if the user asked to.
+    /// Passes a place where the stage can rest: if the user asked to stop, saves by `save` and ends.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when the user did.
-    pub fn check_stop(&self) -> Result<()> {
-        match self.is_stopping() {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
+    /// [`Error::Interrupted`] when the user asked to stop, or what `save` fails with.
+    pub fn rest(&self, save: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.stop.is_due() {
+            return Ok(());
         }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        save()?;
+        Err(Error::Interrupted)
     }
 }
 
@@ -116,12 +105,14 @@ impl StepRecord {
         self.lap_started = now;
     }
 
-    /// Sets the seconds since the record began and the tokens of the step per second.
+    /// Sets the seconds since the record began, the tokens of the step per second and the peak of
+    /// memory so far.
     pub fn finish(&mut self, tokens: usize) -> f64 {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = tokens as f64 / seconds;
         self.set("tokens_per_second", rate);
         self.set("seconds", seconds);
+        self.set("peak_memory_bytes", memory::peak_resident_bytes());
         rate
     }
 

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::loss::{SupervisedLoss, SupervisedLossKind};
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Batching, Learner, OptimConfig, SavedState, StageContext, StepRecord, StepStats, TrainingSample,
+    Batching, Learner, Objective, OptimConfig, StageContext, StepRecord, StepStats, TrainingSample,
 };
 use crate::error::Result;
 use crate::model::Decoder;
 
+/// The learner's folder in a state.
+const LEARNER: &str = "learner";
+
 /// What a supervised stage trains with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SupervisedPlan<'a> {
     /// Optimiser steps.
     pub steps: usize,
     /// The loss.
-    pub loss: SupervisedLossKind,
+    pub objective: &'a dyn Objective,
     /// The optimiser.
     pub optim: &'a OptimConfig,
     /// Micro-batches.
@@ -31,6 +35,16 @@ pub struct Trained {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// How far the stage is, apart from its learner.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    /// Steps done.
+    step: usize,
+    /// What the last did.
+    last: StepStats,
+}
+
 /// Trains `decoder` on the samples that `samples` gives for each step, counted from 0.
 ///
 /// # Errors
@@ -41,37 +55,59 @@ pub fn train_supervised(
     plan: SupervisedPlan<'_>,
     samples: &mut dyn FnMut(usize) -> Result<Vec<TrainingSample>>,
 ) -> Result<Trained> {
-    let saved = context.saved(&decoder)?;
-    let done = saved.as_ref().map_or(0, |state| state.step);
-    let mut learner = Learner::restore(saved, decoder, plan.optim.clone(), plan.batching);
-    let mut metrics = context.log("metrics.jsonl", done)?;
+    let states = context.states();
+    let (mut progress, mut learner) = match states.newest()? {
+        Some(saved) => {
+            let folder = saved.part(LEARNER);
+            let learner = Learner::load(&folder, &decoder, plan.optim.clone(), plan.batching)?;
+            (saved.progress()?, learner)
+        }
+        None => {
+            let learner = Learner::new(decoder, plan.optim.clone(), plan.batching);
+            (Progress::default(), learner)
+        }
+    };
+    let mut metrics = context.log("metrics.jsonl", progress.step)?;
     let mut bar = context
         .screen
-        .begin(context.name, done as u64, plan.steps as u64);
-    let objective = SupervisedLoss { kind: plan.loss };
-    let mut last = StepStats::default();
-    for step in done..plan.steps {
+        .begin(context.name, progress.step as u64, plan.steps as u64);
+    let save = |progress: &Progress, learner: &Learner| {
+        states.save(progress, |folder| learner.save(&folder.join(LEARNER)))
+    };
+    while progress.step < plan.steps {
+        let step = progress.step;
         let mut record = StepRecord::begin(context.name, step + 1);
         let batch = samples(step)?;
         let rate = plan.optim.rate(step, plan.steps);
-        last = learner.train_on(&batch, &objective, rate, context.workers)?;
-        record.set("loss", last.loss);
-        record.set("entropy", last.means.get("entropy").copied());
-        record.set("grad_norm", last.grad_norm);
+        let mut rest = |learner: &Learner| context.rest(|| save(&progress, learner));
+        let workers = context.workers;
+        let stats = learner.train_on(&batch, plan.objective, rate, workers, &mut rest)?;
+        progress = Progress {
+            step: step + 1,
+            last: stats,
+        };
+        let stats = &progress.last;
+        record.set("loss", stats.loss);
+        for (name, mean) in &stats.means {
+            record.set(name, *mean);
+        }
+        record.set("grad_norm", stats.grad_norm);
         record.set("learning_rate", rate);
-        record.set("tokens", last.tokens);
-        let speed = record.finish(last.tokens);
+        record.set("tokens", stats.tokens);
+        let speed = record.finish(stats.tokens);
         metrics.append(record.fields())?;
         metrics.flush()?;
         if context.is_save_due(step + 1, plan.steps) {
-            SavedState::save(&context.states(), &learner, step + 1)?;
+            save(&progress, &learner)?;
         }
-        let message = format!("loss {:.3} · {speed:.0} tokens/s", last.loss);
+        let message = format!("loss {:.3} · {speed:.0} tokens/s", stats.loss);
         bar.set(step as u64 + 1, message);
-        context.check_stop()?;
+        context.rest(|| save(&progress, &learner))?;
     }
+    let mut figures = progress.last.means;
+    figures.insert("final_loss".into(), progress.last.loss);
     Ok(Trained {
         decoder: learner.decoder().clone(),
-        metrics: BTreeMap::from([("final_loss".to_string(), last.loss)]),
+        metrics: figures,
     })
 }

@@ -1,5 +1,6 @@
 //! The program as a user's script meets it: its files, streams and exit codes.
 
+mod adapter;
 mod devices;
 mod eval;
 mod failures;

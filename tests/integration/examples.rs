@@ -31,10 +31,10 @@ fn countdown_never_asks_a_held_out_problem_in_training() {
             recipe::Stage::Pretrain(config) => {
                 tasks.push((&config.task, config.steps * config.batch))
             }
-            recipe::Stage::Grpo(config) => {
+            recipe::Stage::Grpo(config) | recipe::Stage::Ppo(config) => {
                 tasks.push((&config.task, config.steps * config.prompts_per_step));
             }
-            recipe::Stage::Sft(_) => {}
+            recipe::Stage::Sft(_) | recipe::Stage::Dpo(_) => {}
         }
     }
     let (task, _) = tasks.last().expect("a grpo stage");

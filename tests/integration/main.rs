@@ -6,5 +6,6 @@ mod cli;
 mod examples;
 mod head;
 mod oracle;
+mod resting;
 mod resume;
 mod rooms;

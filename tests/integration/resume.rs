@@ -33,7 +33,17 @@ kind = "sft"
 data = "examples.jsonl"
 epochs = 4
 batch = 2
+packing = true
+max_tokens = 96
 optim = { lr = 1e-3 }
+
+[[stage]]
+kind = "dpo"
+data = "pairs.jsonl"
+epochs = 4
+batch = 2
+optim = { lr = 1e-3 }
+batching = { micro_batch = 2 }
 
 [[stage]]
 kind = "grpo"
@@ -55,6 +65,11 @@ const EXAMPLES: &str = r#"{"prompt": "Make 3 from 1 2 5.\n", "completion": "<thi
 {"text": "Make 4 from 9 5 1."}
 "#;
 
+const PAIRS: &str = r#"{"prompt": "Make 3 from 1 2 5.\n", "chosen": "<answer>1+2</answer>", "rejected": "<answer>5-1</answer>"}
+{"prompt": "Make 7 from 2 5 9.\n", "chosen": "<answer>2+5</answer>", "rejected": "no"}
+{"chosen": "Make 4 from 9 5 1. 9-5", "rejected": "Make 4 from 9 5 1. 5+1"}
+"#;
+
 /// Times, as shares of the undisturbed run's, at which the process is killed.
 const KILLS: [f64; 3] = [0.23, 0.41, 0.37];
 
@@ -63,6 +78,7 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("recipe.toml"), RECIPE).expect("the recipe");
     fs::write(folder.path().join("examples.jsonl"), EXAMPLES).expect("the examples");
+    fs::write(folder.path().join("pairs.jsonl"), PAIRS).expect("the pairs");
     let started = Instant::now();
     let whole = start(folder.path(), "whole", false).wait_with_output();
     let whole = whole.expect("the program runs");
@@ -86,7 +102,7 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
         "{}",
         String::from_utf8_lossy(&killed.stderr)
     );
-    for file in ["01-pretrain", "02-sft", "03-grpo"] {
+    for file in ["01-pretrain", "02-sft", "03-dpo", "04-grpo"] {
         let weights = |run: &str| {
             let path = folder
                 .path()
@@ -180,6 +196,7 @@ fn metrics(run: &Path) -> Vec<String> {
                 serde_json::from_str(&line).expect("a whole line");
             record.retain(|name, _| !name.ends_with("seconds"));
             record.remove("tokens_per_second");
+            record.remove("peak_memory_bytes");
             serde_json::Value::Object(record).to_string()
         })
         .collect()

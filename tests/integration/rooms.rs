@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rows, leaves first, as the README draws them.
 const ROWS: [&[&str]; 17] = [
     &["error"],
-    &["seed", "files", "progress"],
+    &["seed", "exact", "files", "memory", "progress", "stop"],
     &["device"],
     &["workers"],
     &["ops"],

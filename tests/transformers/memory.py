@@ -15,6 +15,7 @@ emberl saving the result. Seconds are the median of the steps without the first.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -159,7 +160,7 @@ def train(case: Namespace) -> dict[str, Any]:
     peak = resident("VmHWM")
     return {
         "peak_bytes": peak,
-        "imported_bytes": imported,  # of these, `loaded` and the peaks consist too
+        "imported_bytes": imported,  # the libraries, a part of all the others
         "loaded_bytes": loaded,
         "loading_peak_bytes": loading_peak,
         "loading_is_the_peak": loading_peak >= peak,  # then training took less than `peak_bytes`
@@ -176,7 +177,8 @@ def run_measured(command: list[str], settings: list[str]) -> tuple[dict[str, Any
     A child's peak starts at its parent's, so this process must not import torch.
     """
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    environment.update(setting.split("=", 1) for setting in settings)
+    for setting in settings:
+        name, _, environment[name] = setting.partition("=")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         output = child.stdout.read()
@@ -243,10 +245,10 @@ def peak(result: dict[str, Any]) -> tuple[str, int | None]:
 
 def compare(args: Namespace) -> None:
     """Measures the cases one by one, each as a JSON line on stderr, and prints the table."""
-    rows = [["case", "torch GB", "emberl GB", "emberl/torch", "plan GB", "plan/emberl",
-             "torch s/step", "emberl s/step"]]
+    rows = [["case", "torch GB", "imported GB", "emberl GB", "emberl/torch", "plan GB",
+             "plan/emberl", "torch s/step", "emberl s/step"]]
     on_off = {"on": [True], "off": [False], None: [False, True]}[args.checkpointing]
-    for mode, checkpointing in ((mode, on) for mode in args.only for on in on_off):
+    for mode, checkpointing in itertools.product(args.only.split(","), on_off):
         name = mode + " + checkpointing" * checkpointing
         torch = {} if args.skip_torch else torch_case(args, mode, checkpointing)
         emberl = emberl_case(args, mode, checkpointing)
@@ -254,21 +256,16 @@ def compare(args: Namespace) -> None:
         print(json.dumps(line), file=sys.stderr, flush=True)
         (torch_cell, torch_peak), (emberl_cell, emberl_peak) = peak(torch), peak(emberl)
         planned = emberl["planned_bytes"]
-        rows.append([name, torch_cell, emberl_cell, number(emberl_peak, torch_peak),
-                     number(planned, 1e9), number(planned, emberl_peak),
+        rows.append([name, torch_cell, number(torch.get("imported_bytes"), 1e9), emberl_cell,
+                     number(emberl_peak, torch_peak), number(planned, 1e9),
+                     number(planned, emberl_peak),
                      number(torch.get("seconds_per_step")), number(emberl.get("seconds_per_step"))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]))
     print(f"batch {args.batch} of {args.tokens} tokens, f32, {args.threads} threads, torch's head "
-          f"{args.head}; GB: 1e9 bytes; '>': then killed; '<=': loading was the peak")
-
-
-def modes(text: str) -> list[str]:
-    """The modes of `--only`."""
-    if not set(text.split(",")) <= {"full", "lora"}:
-        raise argparse.ArgumentTypeError(f"`{text}`, expected `full`, `lora` or `full,lora`")
-    return text.split(",")
+          f"{args.head}\nGB: 1e9 bytes; imported: what of torch's peak is its libraries; "
+          "'>': then killed; '<=': loading was the peak")
 
 
 def add_sizes(parser: argparse.ArgumentParser, steps: int) -> None:
@@ -307,7 +304,7 @@ def arguments() -> Namespace:
     both = commands.add_parser("compare", help="measure torch and emberl")
     both.add_argument("emberl", help="emberl's binary")
     both.add_argument("model", type=Path)
-    both.add_argument("--only", type=modes, default="full,lora", help="modes, by commas")
+    both.add_argument("--only", choices=["full,lora", "full", "lora"], default="full,lora")
     both.add_argument("--checkpointing", choices=["on", "off"], help="unset measures both")
     both.add_argument("--skip-torch", action="store_true")
     add_sizes(both, steps=3)
@@ -318,7 +315,8 @@ def arguments() -> Namespace:
 def main() -> None:
     """Does what the command line asks for; `step CASE` is the process that `torch` measures."""
     if sys.argv[1:2] == ["step"]:
-        return print(json.dumps(train(Namespace(**json.loads(sys.argv[2])))))
+        print(json.dumps(train(Namespace(**json.loads(sys.argv[2])))))
+        return
     args = arguments()
     if args.command == "torch":
         result = torch_case(args, args.mode, args.checkpointing)

@@ -18,6 +18,16 @@ pub enum Family {
     Mistral,
 }
 
+/// What a model says of each final state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Head {
+    /// How likely each token of the vocabulary is next.
+    #[default]
+    Vocabulary,
+    /// One number: what the state is worth. `…ForSequenceClassification` with one label.
+    Score,
+}
+
 /// What `transformers` takes for keys left out; `None` where the key's absence has its own meaning.
 pub(super) struct Defaults {
     pub vocab_size: usize,
@@ -43,13 +53,17 @@ impl Family {
         }
     }
 
-    /// The entry of `architectures` in `config.json`.
-    pub fn architecture(self) -> &'static str {
-        match self {
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
-            Self::Llama => "LlamaForCausalLM",
-            Self::Mistral => "MistralForCausalLM",
+    /// The entry of `architectures` in `config.json` of a model with this head.
+    pub fn architecture(self, head: Head) -> String {
+        let family = match self {
+            Self::Qwen2 => "Qwen2",
+            Self::Qwen3 => "Qwen3",
+            Self::Llama => "Llama",
+            Self::Mistral => "Mistral",
+        };
+        match head {
+            Head::Vocabulary => format!("{family}ForCausalLM"),
+            Head::Score => format!("{family}ForSequenceClassification"),
         }
     }
 
@@ -68,10 +82,11 @@ impl Family {
                 let problem = format!("is `{model_type}`, supported are {}", Self::supported());
                 Error::setting("model_type", problem)
             })?;
+        let supported = family.architecture(Head::Vocabulary);
         match architectures.first() {
-            Some(other) if other != family.architecture() => Err(Error::setting(
+            Some(other) if *other != supported => Err(Error::setting(
                 "architectures",
-                format!("is `{other}`, supported is {}", family.architecture()),
+                format!("is `{other}`, supported is {supported}"),
             )),
             _ => Ok(family),
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::family::Defaults;
 use super::keys::Keys;
-use super::{Family, ModelConfig, Rope, SourceKeys};
+use super::{Family, Head, ModelConfig, Rope, SourceKeys};
 use crate::error::{Error, Result};
 use crate::model::weight_dtype::WeightDtype;
 
@@ -46,6 +46,7 @@ impl ModelConfig {
             |key, default| Ok::<_, Error>(keys.token_ids_or(key, default)?.first().copied());
         Ok(Self {
             family,
+            head: Head::Vocabulary,
             vocab_size: keys.count_or("vocab_size", defaults.vocab_size)?,
             hidden_size,
             intermediate_size: keys.count_or("intermediate_size", defaults.intermediate_size)?,
@@ -92,7 +93,10 @@ impl ModelConfig {
             several => json!(several),
         };
         let mut entries = vec![
-            ("architectures", json!([self.family.architecture()])),
+            (
+                "architectures",
+                json!([self.family.architecture(self.head)]),
+            ),
             ("model_type", json!(self.family.model_type())),
             ("hidden_act", json!("silu")),
             ("rms_norm_eps", json!(self.rms_norm_eps)),

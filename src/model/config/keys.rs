@@ -10,19 +10,19 @@ const SHOWN_CHARACTERS: usize = 60;
 
 /// A JSON object whose keys are read one by one.
 #[derive(Clone, Copy)]
-pub(super) struct Keys<'a> {
+pub(in crate::model) struct Keys<'a> {
     map: &'a Map<String, Value>,
     /// The object's own key, if it lies in another object.
     parent: Option<&'a str>,
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(map: &'a Map<String, Value>) -> Self {
+    pub(in crate::model) fn new(map: &'a Map<String, Value>) -> Self {
         Self { map, parent: None }
     }
 
     /// The value at `key`; absent and `null` are `None`. `expected` says what the value should be.
-    pub(super) fn optional<T: DeserializeOwned>(
+    pub(in crate::model) fn optional<T: DeserializeOwned>(
         self,
         key: &str,
         expected: &str,
@@ -34,7 +34,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The value at `key`, or `default` where the key is absent; `null` is an error.
-    pub(super) fn or<T: DeserializeOwned>(
+    pub(in crate::model) fn or<T: DeserializeOwned>(
         self,
         key: &str,
         default: T,
@@ -48,7 +48,11 @@ impl<'a> Keys<'a> {
     }
 
     /// The value at `key`.
-    pub(super) fn required<T: DeserializeOwned>(self, key: &str, expected: &str) -> Result<T> {
+    pub(in crate::model) fn required<T: DeserializeOwned>(
+        self,
+        key: &str,
+        expected: &str,
+    ) -> Result<T> {
         let value = self.map.get(key).ok_or_else(|| {
             let problem = format!("is missing, expected {expected}");
             Error::setting(self.full(key), problem)
@@ -57,23 +61,27 @@ impl<'a> Keys<'a> {
     }
 
     /// A whole number, or `default` where the key is absent.
-    pub(super) fn count_or(self, key: &str, default: usize) -> Result<usize> {
+    pub(in crate::model) fn count_or(self, key: &str, default: usize) -> Result<usize> {
         self.or(key, default, COUNT)
     }
 
     /// A whole number, if the key is there and not `null`.
-    pub(super) fn count(self, key: &str) -> Result<Option<usize>> {
+    pub(in crate::model) fn count(self, key: &str) -> Result<Option<usize>> {
         self.optional(key, COUNT)
     }
 
     /// True or false, or `default` where the key is absent.
-    pub(super) fn flag_or(self, key: &str, default: bool) -> Result<bool> {
+    pub(in crate::model) fn flag_or(self, key: &str, default: bool) -> Result<bool> {
         self.or(key, default, "true or false")
     }
 
     /// Token ids: one, a list, or none for `null`; `default` where the key is absent. Negative ids,
     /// which some published configs hold for "none", are left out.
-    pub(super) fn token_ids_or(self, key: &str, default: Option<u32>) -> Result<Vec<u32>> {
+    pub(in crate::model) fn token_ids_or(
+        self,
+        key: &str,
+        default: Option<u32>,
+    ) -> Result<Vec<u32>> {
         let expected = "a token id, a list of token ids or null";
         let entries = match self.map.get(key) {
             None => return Ok(default.into_iter().collect()),
@@ -92,7 +100,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The object at `key`; absent, `null` and `{}` are `None`.
-    pub(super) fn object(self, key: &'a str) -> Result<Option<Self>> {
+    pub(in crate::model) fn object(self, key: &'a str) -> Result<Option<Self>> {
         match self.map.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) if map.is_empty() => Ok(None),
@@ -105,13 +113,13 @@ impl<'a> Keys<'a> {
     }
 
     /// The first key whose value is itself an object.
-    pub(super) fn nested(self) -> Option<&'a str> {
+    pub(in crate::model) fn nested(self) -> Option<&'a str> {
         let mut entries = self.map.iter();
         entries.find_map(|(key, value)| value.is_object().then_some(key.as_str()))
     }
 
     /// The error about a value at `key` that is not what was `expected`.
-    pub(super) fn wrong(self, key: &str, expected: &str) -> Error {
+    pub(in crate::model) fn wrong(self, key: &str, expected: &str) -> Error {
         let value = self.map.get(key).unwrap_or(&Value::Null).to_string();
         let shown: String = value.chars().take(SHOWN_CHARACTERS).collect();
         let dots = if shown.len() < value.len() { "…" } else { "" };

@@ -1,6 +1,9 @@
 //! Names and shapes of a decoder's tensors, in the order of the model's own modules.
 
-use super::{Family, ModelConfig};
+use super::{Family, Head, ModelConfig};
+
+/// Name of the weight of a [`Head::Score`].
+pub(in crate::model) const SCORE: &str = "score.weight";
 
 impl ModelConfig {
     /// Whether the q, k and v projections have biases.
@@ -27,8 +30,10 @@ impl ModelConfig {
             self.push_layer(layer, &mut shapes);
         }
         shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.tie_word_embeddings {
-            shapes.push(("lm_head.weight".to_owned(), embedding));
+        match self.head {
+            Head::Vocabulary if self.tie_word_embeddings => (),
+            Head::Vocabulary => shapes.push(("lm_head.weight".to_owned(), embedding)),
+            Head::Score => shapes.push((SCORE.to_owned(), vec![1, hidden])),
         }
         shapes
     }

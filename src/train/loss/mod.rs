@@ -1,7 +1,14 @@
 //! Losses over token log-probabilities, one idea a file.
 
 mod policy;
+mod preference;
 mod supervised;
+mod value;
 
-pub use policy::{PolicyLoss, PolicyLossConfig, PolicyLossKind, RatioLevel};
+pub use policy::{
+    AdaptiveEntropy, EntropyControl, PolicyLoss, PolicyLossConfig, PolicyLossKind, RatioLevel,
+    SapoConfig, VespoConfig,
+};
+pub use preference::{PreferenceLoss, PreferenceLossConfig, PreferenceLossKind};
 pub use supervised::{SupervisedLoss, SupervisedLossKind};
+pub use value::ValueLoss;

@@ -1,116 +1,35 @@
-//! The clipped policy-gradient loss of GRPO and its variants, equal to TRL's.
+//! The policy-gradient losses of GRPO and its variants, equal to TRL's.
 //!
-//! With `Δ = log π − log π_old` and ratio `ρ = e^Δ`, a token loses
-//! `−min(min(ρ, δ) A, clip(ρ, 1 − ε_low, 1 + ε_high) A)` (PPO, arXiv:1707.06347; GRPO,
-//! arXiv:2402.03300, eq. 3), plus `β` times the k3 estimate of the divergence from the reference,
-//! `e^(r − π) − (r − π) − 1` of the log-probabilities (GRPO eq. 4). The kinds differ in what the sum
-//! over tokens is divided by.
+//! With `Δ = log π − log π_old` and importance ratio `ρ = e^Δ`, a kind's surrogate says what a token
+//! loses. That is multiplied by the off-policy mask, the entropy mask and the sampler's correction,
+//! in this order; `β` times the divergence from the reference is added; the kind's weights turn the
+//! tokens into one number; and the mean entropy, times its coefficient, is subtracted. One file a
+//! part.
+
+mod cispo;
+mod clipped;
+mod config;
+mod divergence;
+mod entropy;
+mod entropy_control;
+mod off_policy;
+mod ratio;
+mod reduction;
+mod sapo;
+mod surrogate;
+mod vespo;
+
+pub use config::{PolicyLossConfig, PolicyLossKind, RatioLevel};
+pub use entropy_control::{AdaptiveEntropy, EntropyControl};
+pub use sapo::SapoConfig;
+pub use vespo::VespoConfig;
 
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::train::{LossInput, LossOutput, LossTotals, Objective};
-
-/// How the losses of tokens become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyLossKind {
-    /// Mean over sequences of the mean over each sequence's tokens (GRPO, arXiv:2402.03300).
-    #[default]
-    Grpo,
-    /// Mean over the tokens of each micro-batch.
-    Bnpo,
-    /// Sum over tokens divided by sequences times the longest completion allowed (Dr. GRPO,
-    /// arXiv:2503.20783).
-    DrGrpo,
-    /// Mean over all tokens of the optimiser step (DAPO, arXiv:2503.14476).
-    Dapo,
-}
-
-/// What one importance ratio covers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RatioLevel {
-    /// Each token has its own.
-    #[default]
-    Token,
-    /// A sequence's tokens share the geometric mean of theirs (GSPO, arXiv:2507.18071).
-    Sequence,
-}
-
-/// Settings of the policy loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicyLossConfig {
-    /// How token losses are averaged.
-    pub kind: PolicyLossKind,
-    /// What one importance ratio covers.
-    pub ratio: RatioLevel,
-    /// How far the ratio may fall below 1, in (0, 1].
-    pub clip_low: f64,
-    /// How far the ratio may rise above 1; unset is `clip_low`. DAPO's "clip higher" takes 0.28.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_high: Option<f64>,
-    /// Upper bound of the unclipped ratio (two-sided clipping, arXiv:2505.07291); unset is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_delta: Option<f64>,
-    /// Weight `β` of the divergence from the reference; 0 needs no reference. R1-Zero takes 0.001.
-    pub kl_coef: f64,
-    /// Multiplies the divergence by the importance ratio (DeepSeek-V3.2, arXiv:2512.02556).
-    pub kl_importance_correction: bool,
-    /// Drops a sequence with negative advantage whose mean log-probability fell by more than this
-    /// since it was sampled (off-policy sequence masking, arXiv:2512.02556); unset keeps all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub off_policy_threshold: Option<f64>,
-    /// Share of tokens, by entropy from the top, that the policy loss acts on, in (0, 1]
-    /// (arXiv:2506.01939).
-    pub top_entropy_share: f64,
-    /// Weight of the mean token entropy, which is subtracted from the loss.
-    pub entropy_coef: f64,
-}
-
-impl Default for PolicyLossConfig {
-    fn default() -> Self {
-        Self {
-            kind: PolicyLossKind::Grpo,
-            ratio: RatioLevel::Token,
-            clip_low: 0.2,
-            clip_high: None,
-            clip_delta: None,
-            kl_coef: 0.0,
-            kl_importance_correction: true,
-            off_policy_threshold: None,
-            top_entropy_share: 1.0,
-            entropy_coef: 0.0,
-        }
-    }
-}
-
-impl PolicyLossConfig {
-    /// Checks the ranges; `key` names the settings in the message.
-    ///
-    /// # Errors
-    /// Names the first value out of range.
-    pub fn validate(&self, key: &str) -> Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let checks = [
-            ("clip_low", positive(self.clip_low) && self.clip_low <= 1.0),
-            ("clip_high", self.clip_high.is_none_or(positive)),
-            ("clip_delta", self.clip_delta.is_none_or(positive)),
-            ("kl_coef", self.kl_coef.is_finite() && self.kl_coef >= 0.0),
-            (
-                "top_entropy_share",
-                positive(self.top_entropy_share) && self.top_entropy_share <= 1.0,
-            ),
-            ("entropy_coef", self.entropy_coef.is_finite()),
-        ];
-        match checks.into_iter().find(|(_, holds)| !holds) {
-            Some((field, _)) => Err(Error::setting(format!("{key}.{field}"), "out of range")),
-            None => Ok(()),
-        }
-    }
-}
+use self::clipped::Clip;
+use self::ratio::Ratios;
+use self::surrogate::Surrogate;
+use crate::train::{LossInput, LossOutput, Objective};
 
 /// The objective of GRPO.
 #[derive(Clone, Debug)]
@@ -121,51 +40,113 @@ pub struct PolicyLoss {
     pub temperature: f64,
     /// Longest completion allowed, in tokens: what `dr_grpo` divides by.
     pub max_completion_tokens: usize,
+    /// Weight of the mean token entropy in the step at hand; an [`EntropyControl`] moves it.
+    pub entropy_coef: f64,
+}
+
+impl PolicyLoss {
+    /// The objective as it is in the first step.
+    pub fn new(config: PolicyLossConfig, temperature: f64, max_completion_tokens: usize) -> Self {
+        let mut loss = Self {
+            entropy_coef: config.entropy_coef,
+            config,
+            temperature,
+            max_completion_tokens,
+        };
+        if let Some(control) = loss.entropy_control() {
+            loss.entropy_coef = control.coef();
+        }
+        loss
+    }
+
+    /// What steers the entropy coefficient, as it is before the first step; none if it is fixed.
+    pub fn entropy_control(&self) -> Option<EntropyControl> {
+        let adaptive = self.config.adaptive_entropy?;
+        Some(EntropyControl::new(adaptive, self.config.entropy_coef))
+    }
+
+    fn surrogate(&self, input: &LossInput, ratios: &Ratios, advantages: &Tensor<2>) -> Surrogate {
+        let config = &self.config;
+        match config.kind {
+            PolicyLossKind::Cispo => {
+                cispo::surrogate(config.clip_high(), ratios, input.logprobs(), advantages)
+            }
+            PolicyLossKind::Sapo => config.sapo.surrogate(ratios, advantages),
+            PolicyLossKind::Vespo => config.vespo.surrogate(input, ratios, advantages),
+            PolicyLossKind::Grpo
+            | PolicyLossKind::Bnpo
+            | PolicyLossKind::DrGrpo
+            | PolicyLossKind::Dapo
+            | PolicyLossKind::Luspo => Clip::of(config).surrogate(ratios, advantages),
+        }
+    }
+
+    /// What the surrogate is multiplied by, in order.
+    fn factors(
+        &self,
+        input: &LossInput,
+        ratios: &Ratios,
+        advantages: &Tensor<2>,
+    ) -> impl Iterator<Item = Tensor<2>> {
+        let on_policy = self
+            .config
+            .off_policy_threshold
+            .map(|threshold| off_policy::mask(input, ratios, advantages, threshold));
+        // VESPO has the sampler's correction in its weight.
+        let sampler_ratio = match self.config.kind {
+            PolicyLossKind::Vespo => None,
+            _ => input.sampler_ratio.clone(),
+        };
+        [on_policy, input.entropy_mask.clone(), sampler_ratio]
+            .into_iter()
+            .flatten()
+    }
+
+    fn divergence(&self, input: &LossInput, ratios: &Ratios) -> Option<Tensor<2>> {
+        let config = &self.config;
+        let reference = input.ref_logprobs.clone();
+        let reference = reference.filter(|_| config.kl_coef != 0.0)?;
+        let divergence = divergence::estimate(config.kl_estimator, input.logprobs(), reference);
+        Some(match config.kl_importance_correction {
+            true => divergence * ratios.ratios.clone(),
+            false => divergence,
+        })
+    }
 }
 
 impl Objective for PolicyLoss {
     fn loss(&self, input: &LossInput) -> LossOutput {
-        let config = &self.config;
-        let advantages = input
-            .advantages
-            .clone()
-            .expect("a policy loss has advantages");
-        let old = match &input.old_logprobs {
-            Some(old) => old.clone(),
-            None => input.logprobs().detach(),
-        };
-        let ratio = self.ratio(input, old.clone());
-        let (low, high) = (1.0 - config.clip_low, 1.0 + self.clip_high());
-        let capped = match config.clip_delta {
-            Some(delta) => ratio.clone().clamp_max(delta),
-            None => ratio.clone(),
-        };
-        let clipped = ratio.clone().clamp(low, high) * advantages.clone();
-        let mut token_loss = (capped.clone() * advantages.clone())
-            .min_pair(clipped)
-            .neg();
-        if let Some(threshold) = config.off_policy_threshold {
-            let sampler = input.sampler_logprobs.clone().unwrap_or(old);
-            token_loss = token_loss * on_policy_mask(input, sampler, &advantages, threshold);
+        let advantages = input.advantages.as_ref();
+        let advantages = advantages.expect("a policy loss has advantages");
+        let ratios = Ratios::of(input, self.config.ratio);
+        let Surrogate {
+            mut token_loss,
+            mut watched,
+        } = self.surrogate(input, &ratios, advantages);
+        for factor in self.factors(input, &ratios, advantages) {
+            token_loss = token_loss * factor;
         }
-        for factor in [&input.entropy_mask, &input.sampler_ratio]
+        watched.push(("entropy", input.entropies()));
+        if let Some(divergence) = self.divergence(input, &ratios) {
+            watched.push(("kl", divergence.clone()));
+            token_loss = token_loss + divergence * self.config.kl_coef;
+        }
+        if self.config.adaptive_entropy.is_some() {
+            watched.extend(entropy::watched(input));
+        }
+        let weights = reduction::weights(self.config.kind, input, self.max_completion_tokens);
+        let mut loss = (token_loss * weights).sum();
+        if self.entropy_coef != 0.0 {
+            loss = loss - entropy::mean(input) * self.entropy_coef;
+        }
+        let sum = |values: Tensor<2>| (values.inner() * input.mask.clone().inner()).sum();
+        let sums = watched
             .into_iter()
-            .flatten()
-        {
-            token_loss = token_loss * factor.clone();
+            .map(|(name, values)| (name, sum(values)));
+        LossOutput {
+            loss,
+            sums: sums.collect(),
         }
-        let mut sums = vec![("entropy", masked_sum(input, input.entropies()))];
-        if let (Some(reference), true) = (&input.ref_logprobs, config.kl_coef != 0.0) {
-            let kl = self.divergence(input, reference.clone(), ratio);
-            sums.push(("kl", masked_sum(input, kl.clone())));
-            token_loss = token_loss + kl * config.kl_coef;
-        }
-        sums.extend(clip_shares(input, capped, &advantages, low, high));
-        let mut loss = (token_loss * self.weights(input)).sum();
-        if config.entropy_coef != 0.0 {
-            loss = loss - self.mean_entropy(input) * config.entropy_coef;
-        }
-        LossOutput { loss, sums }
     }
 
     fn top_entropy_share(&self) -> f64 {
@@ -177,97 +158,130 @@ impl Objective for PolicyLoss {
     }
 }
 
-impl PolicyLoss {
-    fn clip_high(&self) -> f64 {
-        self.config.clip_high.unwrap_or(self.config.clip_low)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{self, DeviceSpec};
+    use crate::ops;
+    use crate::train::{LossTotals, Predictions, StepTotals};
 
-    fn ratio(&self, input: &LossInput, old: Tensor<2>) -> Tensor<2> {
-        let change = input.logprobs() - old;
-        match self.config.ratio {
-            RatioLevel::Token => change.exp(),
-            RatioLevel::Sequence => {
-                let shape = change.shape();
-                masked_mean(change, &input.mask).exp().expand(shape)
-            }
-        }
-    }
+    const COLUMNS: usize = 3;
+    const LOGPROBS: [f32; 9] = [-1.0, -0.4, -2.0, -0.7, -1.5, 0.0, -0.3, 0.0, 0.0];
+    const OLD: [f32; 9] = [-1.2, -0.9, -1.1, -0.6, -1.6, 0.0, -0.8, 0.0, 0.0];
+    const REFERENCE: [f32; 9] = [-0.9, -0.6, -1.7, -0.8, -1.2, 0.0, -0.4, 0.0, 0.0];
+    const ENTROPIES: [f32; 9] = [0.9, 0.2, 1.3, 0.5, 1.1, 0.0, 0.3, 0.0, 0.0];
+    const MASK: [f32; 9] = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0];
+    const ADVANTAGES: [f32; 9] = [0.8, 0.8, 0.8, -0.5, -0.5, 0.0, -0.3, 0.0, 0.0];
+    const SAMPLER_RATIO: [f32; 9] = [1.1, 0.9, 1.0, 1.2, 0.7, 0.0, 0.8, 0.0, 0.0];
 
-    fn divergence(&self, input: &LossInput, reference: Tensor<2>, ratio: Tensor<2>) -> Tensor<2> {
-        let gap = reference - input.logprobs();
-        let k3 = gap.clone().exp() - gap - 1.0;
-        match self.config.kl_importance_correction {
-            true => k3 * ratio,
-            false => k3,
-        }
-    }
-
-    /// What each token's loss is multiplied by before all are summed, `[B, C]`.
-    fn weights(&self, input: &LossInput) -> Tensor<2> {
-        let LossTotals { step, tokens, .. } = input.totals;
-        let mask = input.mask.clone();
-        let sequences = step.sequences as f64;
-        match self.config.kind {
-            PolicyLossKind::Grpo => {
-                let lengths = mask.clone().sum_dim(1).clamp_min(1.0);
-                mask / lengths / sequences
-            }
-            PolicyLossKind::Bnpo => mask / (tokens.max(1) * step.micro_batches) as f64,
-            PolicyLossKind::DrGrpo => mask / (sequences * self.max_completion_tokens as f64),
-            PolicyLossKind::Dapo => mask / step.tokens.max(1.0),
-        }
-    }
-
-    /// This slice's share of the mean entropy of the tokens that the policy loss acts on.
-    fn mean_entropy(&self, input: &LossInput) -> Tensor<1> {
-        let mask = match &input.entropy_mask {
-            Some(kept) => input.mask.clone() * kept.clone(),
-            None => input.mask.clone(),
+    fn input(rows: std::ops::Range<usize>) -> LossInput {
+        let device = device::open(&DeviceSpec::Cpu).unwrap();
+        let cells = rows.start * COLUMNS..rows.end * COLUMNS;
+        let grid = |values: &[f32; 9]| {
+            let values = values[cells.clone()].to_vec();
+            ops::floats(values, [rows.len(), COLUMNS], &device)
         };
-        let tokens = input.totals.entropy_tokens.max(1) * input.totals.step.micro_batches;
-        (input.entropies() * mask).sum() / tokens as f64
+        let tokens = MASK[cells.clone()].iter().filter(|m| **m != 0.0).count();
+        LossInput {
+            predictions: Predictions::Tokens {
+                logprobs: grid(&LOGPROBS),
+                entropies: grid(&ENTROPIES),
+            },
+            mask: grid(&MASK),
+            advantages: Some(grid(&ADVANTAGES)),
+            old_logprobs: Some(grid(&OLD)),
+            ref_logprobs: Some(grid(&REFERENCE)),
+            sampler_logprobs: None,
+            old_values: None,
+            returns: None,
+            sampler_ratio: Some(grid(&SAMPLER_RATIO)),
+            entropy_mask: None,
+            totals: LossTotals {
+                step: StepTotals {
+                    micro_batches: 2,
+                    sequences: 3,
+                    tokens: 6.0,
+                },
+                tokens,
+                entropy_tokens: tokens,
+            },
+        }
     }
-}
 
-/// Mean over each row's counting tokens, `[B, 1]`.
-fn masked_mean(values: Tensor<2>, mask: &Tensor<2>) -> Tensor<2> {
-    (values * mask.clone()).sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)
-}
+    fn value(loss: &PolicyLoss, input: &LossInput) -> f32 {
+        ops::read_floats(loss.loss(input).loss).unwrap()[0]
+    }
 
-fn masked_sum(input: &LossInput, values: Tensor<2>) -> Tensor<1> {
-    (values.inner() * input.mask.clone().inner()).sum()
-}
+    #[test]
+    fn losses_of_uneven_micro_batches_add_up_to_that_of_one_big_batch() {
+        // `bnpo` is left out: it divides by each micro-batch's own tokens.
+        for kind in [
+            PolicyLossKind::Grpo,
+            PolicyLossKind::DrGrpo,
+            PolicyLossKind::Dapo,
+            PolicyLossKind::Luspo,
+            PolicyLossKind::Cispo,
+            PolicyLossKind::Sapo,
+            PolicyLossKind::Vespo,
+        ] {
+            let config = PolicyLossConfig {
+                kind,
+                kl_coef: 0.1,
+                off_policy_threshold: Some(0.05),
+                ..PolicyLossConfig::default()
+            };
+            let loss = PolicyLoss::new(config, 1.0, 8);
+            let whole = value(&loss, &input(0..3));
+            let parts = value(&loss, &input(0..2)) + value(&loss, &input(2..3));
+            assert!((whole - parts).abs() < 1e-6, "{kind:?}: {whole}, {parts}");
+            assert!(whole.abs() > 1e-3, "{kind:?}: {whole}");
+        }
+    }
 
-/// 1 for the tokens of sequences that are still close to the policy that sampled them, else 0.
-fn on_policy_mask(
-    input: &LossInput,
-    sampler: Tensor<2>,
-    advantages: &Tensor<2>,
-    threshold: f64,
-) -> Tensor<2> {
-    let fall = sampler - input.logprobs().detach();
-    let fell = masked_mean(fall, &input.mask).greater_elem(threshold);
-    let fell = fell.expand(advantages.shape());
-    let negative = advantages.clone().lower_elem(0.0);
-    fell.bool_and(negative).bool_not().float()
-}
+    #[test]
+    fn a_cell_without_a_token_is_no_part_of_the_weight_of_its_sequence() {
+        let config = PolicyLossConfig {
+            kind: PolicyLossKind::Vespo,
+            ..PolicyLossConfig::default()
+        };
+        let loss = PolicyLoss::new(config, 1.0, 8);
+        let mut input = input(0..3);
+        let with_zeros = value(&loss, &input);
+        let empty = input.mask.clone().equal_elem(0.0);
+        let ratio = input.sampler_ratio.take();
+        input.sampler_ratio = ratio.map(|ratio| ratio.mask_fill(empty, 1.0));
+        assert_eq!(value(&loss, &input), with_zeros);
+    }
 
-/// How many tokens are held by the lower and by the upper clip.
-fn clip_shares(
-    input: &LossInput,
-    ratio: Tensor<2>,
-    advantages: &Tensor<2>,
-    low: f64,
-    high: f64,
-) -> [(&'static str, Tensor<1>); 2] {
-    let ratio = ratio.inner();
-    let advantages = advantages.clone().inner();
-    let low = ratio.clone().lower_elem(low);
-    let low = low.bool_and(advantages.clone().lower_elem(0.0));
-    let high = ratio.greater_elem(high);
-    let high = high.bool_and(advantages.greater_elem(0.0));
-    [
-        ("clip_low", masked_sum(input, low.float())),
-        ("clip_high", masked_sum(input, high.float())),
-    ]
+    #[test]
+    fn entropy_bonus_takes_the_coefficient_of_the_step_at_hand() {
+        let mut loss = PolicyLoss::new(PolicyLossConfig::default(), 1.0, 8);
+        let without = value(&loss, &input(0..3));
+        loss.entropy_coef = 0.5;
+        let with = value(&loss, &input(0..3));
+        // Mean entropy (0.9 + 0.2 + 1.3 + 0.5 + 1.1 + 0.3) / 6, over two micro-batches.
+        let bonus = 0.5 * (4.3 / 6.0) / 2.0;
+        assert!((without - with - bonus).abs() < 1e-6, "{without}, {with}");
+    }
+
+    #[test]
+    fn adaptive_entropy_starts_without_a_bonus_and_reports_what_the_bonus_acts_on() {
+        let config = PolicyLossConfig {
+            entropy_coef: 0.5,
+            adaptive_entropy: Some(AdaptiveEntropy::default()),
+            ..PolicyLossConfig::default()
+        };
+        let loss = PolicyLoss::new(config, 1.0, 8);
+        assert_eq!(loss.entropy_coef, 0.0);
+        let mut input = input(0..3);
+        let kept = input.entropies().greater_equal_elem(0.5).float();
+        input.entropy_mask = Some(kept);
+        let sums = loss.loss(&input).sums;
+        let read = |name: &str| {
+            let sum = sums.iter().find(|(found, _)| *found == name);
+            ops::read_floats(sum.unwrap().1.clone()).unwrap()[0]
+        };
+        assert_eq!(read(entropy::KEPT_TOKENS), 4.0);
+        assert!((read(entropy::KEPT_ENTROPY) - 3.8).abs() < 1e-6);
+    }
 }

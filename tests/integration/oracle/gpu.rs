@@ -68,13 +68,10 @@ fn wgpu_losses_and_gradients_are_trls() {
         return;
     };
     let all = LossCases::read();
-    let covered = all.cases.iter();
-    let covered: Vec<_> = covered
-        .filter_map(|case| Some((case, case.policy_loss()?)))
-        .collect();
     let mut worst = Worst::default();
-    for (case, loss) in covered.iter().step_by((covered.len() / LOSS_CASES).max(1)) {
-        all.check(case, loss, &device, &mut worst);
+    let stride = (all.cases.len() / LOSS_CASES).max(1);
+    for case in all.cases.iter().step_by(stride) {
+        all.check(case, &device, &mut worst);
     }
     worst.print("wgpu");
 }

@@ -7,7 +7,7 @@ use emberl::train::{Batching, Learner, OptimConfig, StepTotals, TrainingSample};
 use emberl::workers::Workers;
 use serde::Deserialize;
 
-use super::fixture::{Tolerance, cpu, say};
+use super::fixture::{Tolerance, cpu};
 use super::policy_settings::PolicySettings;
 use super::step_case::StepCase;
 
@@ -39,9 +39,7 @@ fn entropy_terms_do_not_depend_on_the_number_of_workers() {
             (case.settings(), case.settings());
         settings.entropy_coef = 0.3;
         settings.top_entropy_quantile = 0.4;
-        let Some(objective) = settings.loss() else {
-            continue;
-        };
+        let objective = settings.loss();
         let samples = training_samples(&case, &rollout);
         let totals = StepTotals::of(&[&samples]);
         let gradients = |workers: usize| -> Vec<Vec<f32>> {
@@ -72,9 +70,7 @@ fn uneven_micro_batches_add_up_to_one_big_batch() {
     for case in StepCase::all("trl.GRPOTrainer") {
         let (rollout, settings): (RolloutSettings, PolicySettings) =
             (case.settings(), case.settings());
-        let Some(objective) = settings.loss() else {
-            continue;
-        };
+        let objective = settings.loss();
         let samples = training_samples(&case, &rollout);
         let workers = Workers::new(1);
         let gradients = |size: usize| -> Vec<Vec<f32>> {
@@ -107,10 +103,7 @@ fn uneven_micro_batches_add_up_to_one_big_batch() {
 /// Replays one run.
 pub fn check(case: &StepCase, device: &Device, workers: &Workers) {
     let settings: PolicySettings = case.settings();
-    let Some(objective) = settings.loss() else {
-        say(&format!("steps, not covered by this build: {}", case.name));
-        return;
-    };
+    let objective = settings.loss();
     let rollout: RolloutSettings = case.settings();
     let samples = training_samples(case, &rollout);
     check_scores(case, &samples, settings.temperature, device, workers);
@@ -191,7 +184,8 @@ fn advantages(case: &StepCase, settings: &RolloutSettings) -> Vec<f32> {
     found.values
 }
 
-/// The base model's scores are the recorded old and reference log-probabilities.
+/// The first model's scores are the recorded old log-probabilities, the reference's the recorded
+/// reference log-probabilities.
 fn check_scores(
     case: &StepCase,
     samples: &[TrainingSample],
@@ -203,21 +197,19 @@ fn check_scores(
         relative: 0.0,
         absolute: 1e-4,
     };
-    if samples
-        .iter()
-        .all(|sample| sample.old_logprobs.is_empty() && sample.ref_logprobs.is_empty())
-    {
-        return;
-    }
-    let scores = Batching::default().score(&case.base(device), samples, temperature, workers);
-    for (sample, score) in samples.iter().zip(scores.expect("device works")) {
-        for recorded in [&sample.old_logprobs, &sample.ref_logprobs] {
-            if !recorded.is_empty() {
-                let recorded = recorded.iter().zip(&sample.loss_mask);
-                let counting = |(value, counts): (&f32, &bool)| if *counts { *value } else { 0.0 };
-                let recorded: Vec<f32> = recorded.map(counting).collect();
-                close.check(&format!("{}: scores", case.name), &score, &recorded);
-            }
+    type Recorded = fn(&TrainingSample) -> &[f32];
+    let old: (_, Recorded) = (case.base(device), |sample| &sample.old_logprobs);
+    let reference: (_, Recorded) = (case.reference(device), |sample| &sample.ref_logprobs);
+    for (decoder, recorded) in [old, reference] {
+        if samples.iter().all(|sample| recorded(sample).is_empty()) {
+            continue;
+        }
+        let scores = Batching::default().score(&decoder, samples, temperature, workers);
+        for (sample, score) in samples.iter().zip(scores.expect("device works")) {
+            let recorded = recorded(sample).iter().zip(&sample.loss_mask);
+            let counting = |(value, counts): (&f32, &bool)| if *counts { *value } else { 0.0 };
+            let recorded: Vec<f32> = recorded.map(counting).collect();
+            close.check(&format!("{}: scores", case.name), &score, &recorded);
         }
     }
 }

@@ -1,19 +1,22 @@
-//! The oracle: values recorded from transformers and trl, which emberl must reproduce.
+//! The oracle: values recorded from transformers, trl and peft, which emberl must reproduce.
 //!
 //! Every test finds what is recorded by listing the oracle folder, whose `README.md` says what each
 //! value means and how close it must be met, and fails when it finds nothing.
 
 mod advantages;
+mod dpo_steps;
 mod fixture;
 mod folders;
 mod generation;
 mod gpu;
 mod grpo_steps;
+mod lora;
 mod losses;
 mod model_case;
 mod models;
 mod policy_settings;
 mod rewards_format;
+mod sampler_ratio;
 mod sft_steps;
 mod step_case;
 mod tokenizer;

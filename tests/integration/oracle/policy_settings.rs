@@ -1,6 +1,8 @@
 //! TRL's settings of the policy loss and what this crate calls them.
 
-use emberl::train::loss::{PolicyLoss, PolicyLossConfig, PolicyLossKind, RatioLevel};
+use emberl::train::loss::{
+    PolicyLoss, PolicyLossConfig, PolicyLossKind, RatioLevel, SapoConfig, VespoConfig,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,6 +20,12 @@ pub struct PolicySettings {
     pub off_policy_mask_threshold: Option<f64>,
     pub top_entropy_quantile: f64,
     pub entropy_coef: f64,
+    pub sapo_temperature_pos: f64,
+    pub sapo_temperature_neg: f64,
+    pub vespo_k_pos: f64,
+    pub vespo_lambda_pos: f64,
+    pub vespo_k_neg: f64,
+    pub vespo_lambda_neg: f64,
     pub max_completion_length: usize,
     pub temperature: f64,
 }
@@ -35,6 +43,12 @@ impl Default for PolicySettings {
             off_policy_mask_threshold: None,
             top_entropy_quantile: 1.0,
             entropy_coef: 0.0,
+            sapo_temperature_pos: 1.0,
+            sapo_temperature_neg: 1.05,
+            vespo_k_pos: 2.0,
+            vespo_lambda_pos: 3.0,
+            vespo_k_neg: 3.0,
+            vespo_lambda_neg: 2.0,
             max_completion_length: 512,
             temperature: 1.0,
         }
@@ -42,12 +56,10 @@ impl Default for PolicySettings {
 }
 
 impl PolicySettings {
-    /// The loss these settings ask for; none when this build lacks its kind.
-    pub fn loss(&self) -> Option<PolicyLoss> {
-        let kind = Value::String(self.loss_type.clone());
-        let kind: PolicyLossKind = serde_json::from_value(kind).ok()?;
+    /// The loss these settings ask for.
+    pub fn loss(&self) -> PolicyLoss {
         let config = PolicyLossConfig {
-            kind,
+            kind: self.kind(),
             ratio: self.importance_sampling_level,
             clip_low: self.epsilon,
             clip_high: self.epsilon_high,
@@ -57,14 +69,27 @@ impl PolicySettings {
             off_policy_threshold: self.off_policy_mask_threshold,
             top_entropy_share: self.top_entropy_quantile,
             entropy_coef: self.entropy_coef,
+            sapo: SapoConfig {
+                positive: self.sapo_temperature_pos,
+                negative: self.sapo_temperature_neg,
+            },
+            vespo: VespoConfig {
+                k_positive: self.vespo_k_pos,
+                lambda_positive: self.vespo_lambda_pos,
+                k_negative: self.vespo_k_neg,
+                lambda_negative: self.vespo_lambda_neg,
+            },
+            ..PolicyLossConfig::default()
         };
         config
             .validate("loss")
             .expect("recorded settings are in range");
-        Some(PolicyLoss {
-            config,
-            temperature: self.temperature,
-            max_completion_tokens: self.max_completion_length,
-        })
+        PolicyLoss::new(config, self.temperature, self.max_completion_length)
+    }
+
+    pub fn kind(&self) -> PolicyLossKind {
+        let name = Value::String(self.loss_type.clone());
+        serde_json::from_value(name)
+            .unwrap_or_else(|error| panic!("loss_type `{}`: {error}", self.loss_type))
     }
 }

@@ -1,7 +1,9 @@
 //! A recorded training run of a step or two, and its replay by the learner.
 
+use std::path::PathBuf;
+
 use burn::tensor::{Device, Tensor};
-use emberl::model::Decoder;
+use emberl::model::{Adapter, Decoder};
 use emberl::ops;
 use emberl::train::{
     Batching, Learner, Objective, OptimConfig, StepStats, StepTotals, TrainingSample,
@@ -11,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::fixture::{self, Tensors, Tolerance, Worst, say};
+use super::fixture::{self, Tensors, Tolerance, Worst};
 
 const LOSS: Tolerance = Tolerance {
     relative: 1e-5,
@@ -31,6 +33,8 @@ const NOISE_SHARE: f32 = 1e-5;
 /// One recorded run.
 pub struct StepCase {
     pub name: String,
+    /// The folder with the adapters of a run that trained one, before and after.
+    adapters: Option<PathBuf>,
     pub tensors: Tensors,
     recording: Recording,
 }
@@ -64,7 +68,7 @@ fn one() -> usize {
 }
 
 impl StepCase {
-    /// Every run of `trainer` over all weights; never none.
+    /// Every run of `trainer`, of all weights or of an adapter; never none.
     pub fn all(trainer: &str) -> Vec<Self> {
         let files = fixture::entries(&super::folder().join("steps")).into_iter();
         let files = files.filter(|path| path.extension().is_some_and(|e| e == "json"));
@@ -75,14 +79,9 @@ impl StepCase {
             if recording.trainer != trainer {
                 continue;
             }
-            if recording.lora.is_some() {
-                say(&format!(
-                    "steps of adapters, not covered by this build: {name}"
-                ));
-                continue;
-            }
             cases.push(Self {
                 name,
+                adapters: (recording.lora.as_ref()).map(|_| path.with_extension("")),
                 tensors: Tensors::read(&path.with_extension("safetensors")),
                 recording,
             });
@@ -102,8 +101,28 @@ impl StepCase {
 
     /// The model that training starts from.
     pub fn base(&self, device: &Device) -> Decoder {
+        self.adapted(self.reference(device), "init_adapter")
+    }
+
+    /// Whether the run trained an adapter.
+    pub fn trains_adapter(&self) -> bool {
+        self.adapters.is_some()
+    }
+
+    /// The frozen reference: the model without an adapter.
+    pub fn reference(&self, device: &Device) -> Decoder {
         let folder = super::folder().join("steps/base");
         Decoder::load(&folder, device).expect("the base model loads")
+    }
+
+    /// `decoder` with the run's adapter of this name, if the run trained one.
+    fn adapted(&self, decoder: Decoder, name: &str) -> Decoder {
+        let Some(folder) = &self.adapters else {
+            return decoder;
+        };
+        let adapter = Adapter::load(&folder.join(name), &decoder);
+        let adapter = adapter.unwrap_or_else(|error| panic!("{error}"));
+        decoder.with_adapter(adapter).expect("the adapter fits")
     }
 
     /// Micro-batches of one optimiser step.
@@ -151,7 +170,24 @@ impl StepCase {
             self.check_stats(step, &stats.expect("device works"), &mut worst);
             self.check_parameters(step, &learner, device, &mut worst);
         }
+        if self.trains_adapter() {
+            self.check_adapters(device);
+        }
         worst.print(&format!("{name}, {} workers", workers.count()));
+    }
+
+    /// The recorded adapter folders hold the parameters before the first and after the last step.
+    fn check_adapters(&self, device: &Device) {
+        let last = format!("step{}", self.steps());
+        for (adapter, stage) in [("init_adapter", "init"), ("final_adapter", &last)] {
+            let decoder = self.adapted(self.reference(device), adapter);
+            let weights = decoder.trainable_names().iter().zip(decoder.trainable());
+            for (parameter, weight) in weights {
+                let recorded = format!("{stage}.param.{}", recorded_name(parameter));
+                let expected = self.tensors.floats(&recorded);
+                assert_eq!(read(weight), expected, "{}: {recorded}", self.name);
+            }
+        }
     }
 
     /// Whether the samples of each micro-batch are known: TRL's GRPO shuffles a rollout before it
@@ -162,9 +198,10 @@ impl StepCase {
 
     fn check_gradients(&self, step: usize, learner: &Learner, worst: &mut Worst) {
         let gradients = learner.gradients().expect("a step has gradients");
-        let names = learner.decoder().parameter_names();
+        let names = learner.decoder().trainable_names();
+        assert_eq!(gradients.len(), names.len(), "{}", self.name);
         for (parameter, gradient) in names.iter().zip(gradients) {
-            let recorded = format!("step{}.grad.{parameter}", step + 1);
+            let recorded = format!("step{}.grad.{}", step + 1, recorded_name(parameter));
             let place = format!("{}: {recorded}", self.name);
             let expected = self.tensors.floats(&recorded);
             worst.note(
@@ -192,6 +229,11 @@ impl StepCase {
             ("kl", "kl"),
             ("clip_low", "clip_ratio/low_mean"),
             ("clip_high", "clip_ratio/high_mean"),
+            ("rewards/chosen", "rewards/chosen"),
+            ("rewards/rejected", "rewards/rejected"),
+            ("rewards/margins", "rewards/margins"),
+            ("logps/chosen", "logps/chosen"),
+            ("logps/rejected", "logps/rejected"),
         ] {
             if let (Some(mean), Some(expected)) = (stats.means.get(name), logged(recorded)) {
                 let place = format!("{}: {recorded}", self.name);
@@ -212,12 +254,12 @@ impl StepCase {
             absolute: if step == 0 { 2e-5 } else { 1e-4 },
         };
         let decoder = learner.decoder();
-        for (index, parameter) in decoder.parameter_names().iter().enumerate() {
-            let recorded = format!("step{}.param.{parameter}", step + 1);
+        for (index, parameter) in decoder.trainable_names().iter().enumerate() {
+            let recorded = format!("step{}.param.{}", step + 1, recorded_name(parameter));
             let place = format!("{}: {recorded}", self.name);
-            let found = read(&decoder.parameters()[index]);
+            let found = read(&decoder.trainable()[index]);
             let expected = self.tensors.floats(&recorded);
-            let base = read(&base.parameters()[index]);
+            let base = read(&base.trainable()[index]);
             let is_sure = self.sure_directions(step, parameter);
             let sure = |values: &[f32]| -> Vec<f32> {
                 let pairs = values.iter().zip(&is_sure);
@@ -235,9 +277,11 @@ impl StepCase {
     fn sure_directions(&self, step: usize, parameter: &str) -> Vec<bool> {
         let mut is_sure: Vec<bool> = Vec::new();
         for step in 0..=step {
-            let gradient = self
-                .tensors
-                .floats(&format!("step{}.grad.{parameter}", step + 1));
+            let gradient = self.tensors.floats(&format!(
+                "step{}.grad.{}",
+                step + 1,
+                recorded_name(parameter)
+            ));
             let largest = gradient
                 .iter()
                 .fold(0.0_f32, |largest, g| largest.max(g.abs()));
@@ -276,6 +320,15 @@ impl StepSettings {
             max_grad_norm: self.max_grad_norm,
             ..OptimConfig::default()
         }
+    }
+}
+
+/// The name in a recording: PEFT puts the name of an adapter, `default`, in its parameters' names
+/// but not in its files.
+fn recorded_name(parameter: &str) -> String {
+    match parameter.strip_suffix(".weight") {
+        Some(path) if path.starts_with("base_model.") => format!("{path}.default.weight"),
+        _ => parameter.to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use emberl::tokenizer::{ChatOptions, Message, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::folder;
+use super::{fixture, folder};
 
 #[derive(Deserialize)]
 struct Recorded {
@@ -205,6 +205,38 @@ fn chats_render_and_encode_as_in_transformers() {
                 }
             }
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct RecordedMask {
+    tokenizer: String,
+    chat_template: String,
+    messages: Vec<Message>,
+    ids: Vec<u32>,
+    assistant_mask: Vec<u8>,
+}
+
+#[test]
+fn what_the_assistant_wrote_is_what_transformers_finds() {
+    let recorded: Vec<RecordedMask> = fixture::read_json(&folder().join("assistant_masks.json"));
+    assert!(!recorded.is_empty());
+    for case in recorded {
+        let place = format!("{}: {:?}", case.tokenizer, case.messages);
+        let tokenizer = Tokenizer::load(&folder().join(&case.tokenizer)).expect("loads");
+        let tokenizer = tokenizer.with_chat_template(&case.chat_template);
+        let tokenizer = tokenizer.expect("the template is taken");
+        let options = ChatOptions::default();
+        let found = tokenizer.encode_chat_marked(&case.messages, &options);
+        let found = found.expect(&place);
+        let mask: Vec<u8> = found.is_assistant.into_iter().map(u8::from).collect();
+        let plain = tokenizer.encode_chat(&case.messages, &options);
+        assert_eq!(plain.expect(&place), case.ids, "{place}");
+        assert_eq!(
+            (found.ids, mask),
+            (case.ids, case.assistant_mask),
+            "{place}"
+        );
     }
 }
 

@@ -1,0 +1,212 @@
+//! Settings of a reinforcement-learning stage: GRPO and its kin, and PPO.
+
+use serde::{Deserialize, Serialize};
+
+use super::critic::CriticConfig;
+use super::reference::ReferenceConfig;
+use crate::data::PromptTemplate;
+use crate::error::{Error, Result};
+use crate::generation::SamplingParams;
+use crate::model::LoraConfig;
+use crate::rewards::RewardConfig;
+use crate::rollout::{AdvantageEstimator, CurriculumConfig, DynamicSampling, KlPenalty};
+use crate::tasks::TaskConfig;
+use crate::train::loss::PolicyLossConfig;
+use crate::train::{Batching, OptimConfig, SamplerCorrection};
+
+/// Settings of a `grpo` or `ppo` stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RlConfig {
+    /// The stage's name; unset is its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Rollout steps. R1-Zero took 10,400.
+    pub steps: usize,
+    /// Problems a step. R1-Zero took 32.
+    #[serde(default = "default_prompts")]
+    pub prompts_per_step: usize,
+    /// Completions of each problem: at least 2 where they are compared with each other. R1-Zero
+    /// took 16.
+    #[serde(default = "default_group")]
+    pub group_size: usize,
+    /// Completions generated together; 0 takes all of a step. What is generated is kept on disk, so
+    /// that an interrupted rollout goes on between two such batches.
+    #[serde(default)]
+    pub rollout_batch: usize,
+    /// How prompts are put to the model.
+    #[serde(default)]
+    pub template: PromptTemplate,
+    /// Passes over each rollout.
+    #[serde(default = "one")]
+    pub inner_epochs: usize,
+    /// Random parts that a rollout is split in, one optimiser step each. R1-Zero took 16.
+    #[serde(default = "one")]
+    pub mini_batches: usize,
+    /// What rewards are compared with; a critic's values take its place in PPO.
+    #[serde(default)]
+    pub advantage: AdvantageEstimator,
+    /// Divergence from the reference that is subtracted from the reward; unset is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_in_reward: Option<KlPenalty>,
+    /// How the reference follows the policy.
+    #[serde(default)]
+    pub reference: ReferenceConfig,
+    /// Drops groups that teach nothing and asks for others (DAPO); unset keeps them, as TRL does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_sampling: Option<DynamicSampling>,
+    /// Prefers problems that are solved about half of the time; unset takes them as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumConfig>,
+    /// Corrects for a sampler whose probabilities differ from the trainer's; unset does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler_correction: Option<SamplerCorrection>,
+    /// Leaves completions that ran out of tokens out of the loss (DAPO's overlong filter).
+    #[serde(default)]
+    pub mask_truncated: bool,
+    /// The critic of a `ppo` stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critic: Option<CriticConfig>,
+    /// Trains a low-rank adapter in place of all weights; unset trains all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    /// Where problems come from.
+    pub task: TaskConfig,
+    /// What completions are graded by.
+    pub rewards: Vec<RewardConfig>,
+    /// How completions are sampled.
+    #[serde(default)]
+    pub sampling: SamplingParams,
+    /// The loss.
+    #[serde(default)]
+    pub loss: PolicyLossConfig,
+    /// The optimiser.
+    #[serde(default)]
+    pub optim: OptimConfig,
+    /// Micro-batches.
+    #[serde(default)]
+    pub batching: Batching,
+}
+
+fn default_prompts() -> usize {
+    32
+}
+
+fn default_group() -> usize {
+    16
+}
+
+fn one() -> usize {
+    1
+}
+
+impl RlConfig {
+    /// Checks the settings of a `grpo` stage; `key` names the stage in the message.
+    ///
+    /// # Errors
+    /// Names the first value that is wrong.
+    pub fn validate_grpo(&self, key: &str) -> Result<()> {
+        if self.critic.is_some() {
+            let problem = "only a `ppo` stage has a critic";
+            return Err(Error::setting(format!("{key}.critic"), problem));
+        }
+        let compares = !matches!(self.advantage, AdvantageEstimator::ReinforcePlusPlus { .. });
+        self.validate(key, if compares { 2 } else { 1 })
+    }
+
+    /// Checks the settings of a `ppo` stage; `key` names the stage in the message.
+    ///
+    /// # Errors
+    /// Names the first value that is wrong.
+    pub fn validate_ppo(&self, key: &str) -> Result<()> {
+        if self.advantage != AdvantageEstimator::default() {
+            let problem = "has no place in a `ppo` stage, whose critic gives the advantages";
+            return Err(Error::setting(format!("{key}.advantage"), problem));
+        }
+        if let Some(critic) = &self.critic {
+            critic.validate(&format!("{key}.critic"))?;
+        }
+        self.validate(key, 1)
+    }
+
+    fn validate(&self, key: &str, least_group: usize) -> Result<()> {
+        let setting = |name: &str, problem: String| {
+            let key = format!("{key}.{name}");
+            Err(Error::setting(key, problem))
+        };
+        let counts = [
+            ("steps", self.steps, 1),
+            ("prompts_per_step", self.prompts_per_step, 1),
+            ("group_size", self.group_size, least_group),
+            ("inner_epochs", self.inner_epochs, 1),
+            ("mini_batches", self.mini_batches, 1),
+        ];
+        for (name, value, least) in counts {
+            if value < least {
+                return setting(name, format!("is {value}, must be at least {least}"));
+            }
+        }
+        if self.mini_batches > self.prompts_per_step * self.group_size {
+            return setting(
+                "mini_batches",
+                "more than there are completions in a step".into(),
+            );
+        }
+        if self.sampling.temperature == 0.0 {
+            let problem = "is 0, a policy that samples greedily cannot learn from its samples";
+            return setting("sampling.temperature", problem.into());
+        }
+        if self.lora.is_some() && self.reference.update_every > 0 {
+            let problem = "the reference of an adapter is the model without it, which stays";
+            return setting("reference.update_every", problem.into());
+        }
+        self.validate_parts(key)
+    }
+
+    fn validate_parts(&self, key: &str) -> Result<()> {
+        let key = |name: &str| format!("{key}.{name}");
+        self.sampling.validate(&key("sampling"))?;
+        self.loss.validate(&key("loss"))?;
+        self.optim.validate(&key("optim"))?;
+        self.advantage.validate(&key("advantage"))?;
+        self.reference.validate(&key("reference"))?;
+        if let Some(penalty) = &self.kl_in_reward {
+            penalty.validate(&key("kl_in_reward"))?;
+        }
+        if let Some(sampling) = &self.dynamic_sampling {
+            sampling.validate(&key("dynamic_sampling"))?;
+        }
+        if let Some(curriculum) = &self.curriculum {
+            curriculum.validate(&key("curriculum"))?;
+        }
+        if let Some(correction) = &self.sampler_correction {
+            correction.validate(&key("sampler_correction"), self.loss.kind)?;
+        }
+        match &self.lora {
+            Some(lora) => lora.validate(&key("lora")),
+            None => Ok(()),
+        }
+    }
+
+    /// Optimiser steps of one rollout.
+    pub(super) fn updates_per_step(&self) -> usize {
+        self.inner_epochs * self.mini_batches
+    }
+
+    /// Optimiser steps of the whole stage.
+    pub(super) fn updates(&self) -> usize {
+        self.steps * self.updates_per_step()
+    }
+
+    /// Whether something is compared with the policy's log-probabilities before its updates.
+    pub(super) fn needs_old_logprobs(&self) -> bool {
+        self.updates_per_step() > 1
+            || self.sampler_correction.is_some()
+            || self.kl_in_reward.is_some()
+    }
+
+    /// Whether something is compared with a reference model.
+    pub(super) fn needs_reference(&self) -> bool {
+        self.loss.kl_coef != 0.0 || self.kl_in_reward.is_some_and(|penalty| penalty.coef != 0.0)
+    }
+}

@@ -1,0 +1,106 @@
+//! The reference model that the policy is kept near.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::Decoder;
+
+/// How the reference follows the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReferenceConfig {
+    /// Steps between two moves of the reference; 0 freezes it. R1 takes 400, TRL's
+    /// `ref_model_sync_steps` 512.
+    pub update_every: usize,
+    /// Share of the policy in the moved reference, `ref ← mix · policy + (1 − mix) · ref`, above 0
+    /// to 1. R1 takes 1, TRL's `ref_model_mixup_alpha` 0.6 (TR-DPO, arXiv:2404.09656).
+    pub mix: f64,
+}
+
+impl Default for ReferenceConfig {
+    fn default() -> Self {
+        Self {
+            update_every: 0,
+            mix: 1.0,
+        }
+    }
+}
+
+impl ReferenceConfig {
+    /// Checks the range; `key` names the table in the message.
+    ///
+    /// # Errors
+    /// When the share is out of range.
+    pub fn validate(&self, key: &str) -> Result<()> {
+        if self.mix > 0.0 && self.mix <= 1.0 {
+            return Ok(());
+        }
+        let problem = format!("is {}, expected above 0 to 1", self.mix);
+        Err(Error::setting(format!("{key}.mix"), problem))
+    }
+}
+
+/// A reference: the model as it came, moved now and then.
+#[derive(Debug)]
+pub(super) struct Reference {
+    config: ReferenceConfig,
+    decoder: Decoder,
+    has_moved: bool,
+}
+
+impl Reference {
+    /// The model as it came; that of an adapter is the model without it, which shares its weights.
+    pub(super) fn new(policy: &Decoder, config: ReferenceConfig) -> Self {
+        Self {
+            config,
+            decoder: policy.without_adapter(),
+            has_moved: false,
+        }
+    }
+
+    /// The model.
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Moves towards `policy` after `steps` steps, if it is time.
+    pub(super) fn follow(&mut self, policy: &Decoder, steps: usize) {
+        let ReferenceConfig { update_every, mix } = self.config;
+        if update_every == 0 || !steps.is_multiple_of(update_every) {
+            return;
+        }
+        self.has_moved = true;
+        if mix == 1.0 {
+            self.decoder = policy.clone();
+            return;
+        }
+        let pairs = policy.trainable().iter().zip(self.decoder.trainable());
+        let mixed = pairs.map(|(new, old)| new.clone() * mix + old.clone() * (1.0 - mix));
+        self.decoder = self.decoder.with_trainable(mixed.collect());
+    }
+
+    /// Writes what [`Reference::load`] needs, if the reference has moved.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
+        match self.has_moved {
+            true => self.decoder.save_trainable(folder),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes over a saved reference, if it had moved.
+    ///
+    /// # Errors
+    /// When a file is broken.
+    pub(super) fn load(&mut self, folder: &Path) -> Result<()> {
+        if folder.exists() {
+            self.decoder = self.decoder.load_trainable(folder)?;
+            self.has_moved = true;
+        }
+        Ok(())
+    }
+}
