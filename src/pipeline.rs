@@ -227,15 +227,11 @@ impl Run<'_> {
         if let Some(model) = model {
             copy_generation_config(model, &folder)?;
         }
-        let decoder = match trained.decoder.adapter() {
-            Some(adapter) => {
-                let base = model.map(|model| model.display().to_string());
-                adapter.save(&context.folder.join("adapter"), base.as_deref())?;
-                trained.decoder.merged()
-            }
-            None => trained.decoder,
-        };
-        decoder.save(&folder, WeightDtype::F32)?;
+        if let Some(adapter) = trained.decoder.adapter() {
+            let base = model.map(|model| model.display().to_string());
+            adapter.save(&context.folder.join("adapter"), base.as_deref())?;
+        }
+        trained.decoder.save(&folder, WeightDtype::F32)?;
         Ok(trained.metrics)
     }
 

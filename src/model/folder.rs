@@ -8,7 +8,7 @@ use rand_distr::{Distribution, Normal};
 use super::weights_file::Checkpoint;
 use super::weights_writer::WeightsWriter;
 use super::{Decoder, ModelConfig, WeightDtype};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use crate::ops;
 use crate::seed::Seed;
@@ -25,29 +25,24 @@ impl Decoder {
         let mut parameters = Vec::new();
         for (name, shape) in config.parameter_shapes() {
             let values = checkpoint.tensor(&name, &shape)?.to_f32();
+            checkpoint.release(&name);
             parameters.push(matrix(values, &shape, device));
         }
         Ok(Self::from_parameters(config, parameters))
     }
 
-    /// Writes `config.json` and the weights to `dir`, as transformers reads them.
+    /// Writes `config.json` and the weights to `dir`, as transformers reads them; those that an
+    /// adapter changes are written as if it were merged.
     ///
     /// # Errors
-    /// When a file cannot be written, a weight cannot be read from the device, or the model has an
-    /// adapter, which these files have no place for.
+    /// When a file cannot be written or a weight cannot be read from the device.
     pub fn save(&self, dir: &Path, dtype: WeightDtype) -> Result<()> {
-        if self.adapter().is_some() {
-            let problem = "has an adapter, expected it merged or saved in a folder of its own";
-            return Err(Error::Model {
-                problem: problem.to_owned(),
-            });
-        }
         files::create_folder(dir)?;
         let names = self.parameter_names().iter().cloned();
         let tensors: Vec<_> = names.zip(self.parameter_shapes().iter().cloned()).collect();
         let mut writer = WeightsWriter::create(dir, &tensors, dtype)?;
-        for parameter in self.parameters() {
-            writer.write(&ops::read_floats(parameter.clone())?)?;
+        for index in 0..tensors.len() {
+            writer.write(&ops::read_floats(self.merged_weight(index))?)?;
         }
         writer.finish()?;
         let mut config = self.config().clone();

@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
@@ -156,6 +158,14 @@ impl Checkpoint {
         Err(Error::tensor(&self.path, head, problem))
     }
 
+    /// Lets go of the memory that a tensor's part of the map takes, once it has been copied; it is
+    /// read from the file again if it is asked for again.
+    pub(super) fn release(&self, name: &str) {
+        if let Some(stored) = self.tensors.get(name) {
+            release(&self.shards[stored.shard].map, stored.range.clone());
+        }
+    }
+
     fn empty(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -232,6 +242,23 @@ fn map_file(path: &Path) -> Result<Mmap> {
     // SAFETY: the map is only read, and the file is not written to while it is mapped (see above).
     unsafe { Mmap::map(&file) }.map_err(Error::io(path, "map"))
 }
+
+#[cfg(unix)]
+#[expect(
+    unsafe_code,
+    reason = "memory that is not given back would count twice while a model is loaded"
+)]
+fn release(map: &Mmap, range: Range<usize>) {
+    // SAFETY: the map is of a file and never written to: a page that is dropped is read again.
+    let released =
+        unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+    if let Err(error) = released {
+        tracing::debug!("a part of a mapped file could not be released: {error}");
+    }
+}
+
+#[cfg(not(unix))]
+fn release(_: &Mmap, _: Range<usize>) {}
 
 #[cfg(test)]
 mod tests {

@@ -34,19 +34,19 @@ impl Decoder {
 
     /// The same function without an adapter: each update is added to its weight, `W + s B A`.
     pub fn merged(&self) -> Self {
-        let Some(adapter) = &self.adapter else {
-            return self.clone();
-        };
-        let weights = self.parameters.iter().enumerate();
-        let merge = |(index, weight): (usize, &Tensor<2>)| {
-            let weight = weight.clone();
-            match adapter.update_of(index) {
-                Some(update) => weight + update.matrix(),
-                None => weight,
-            }
-        };
-        let merged = weights.map(merge).collect();
+        let places = 0..self.parameters.len();
+        let merged = places.map(|index| self.merged_weight(index)).collect();
         self.without_adapter().with_parameters(merged)
+    }
+
+    /// The weight at place `index` with its update, if it has one.
+    pub(in crate::model) fn merged_weight(&self, index: usize) -> Tensor<2> {
+        let weight = self.parameters[index].clone();
+        let adapter = self.adapter.as_ref();
+        match adapter.and_then(|adapter| adapter.update_of(index)) {
+            Some(update) => weight + update.matrix(),
+            None => weight,
+        }
     }
 }
 
