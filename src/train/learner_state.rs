@@ -73,26 +73,30 @@ impl Learner {
         writer.finish()
     }
 
-    /// Goes on from what [`Learner::save`] wrote of a model shaped like `decoder`.
+    /// Goes on from what [`Learner::save`] wrote of a model shaped like `decoder`, whose weights
+    /// are let go.
     ///
     /// # Errors
     /// When a file is missing or broken, or was saved with another kind of optimiser.
     pub fn load(
         folder: &Path,
-        decoder: &Decoder,
+        decoder: Decoder,
         config: OptimConfig,
         batching: Batching,
     ) -> Result<Self> {
         let record = Record::load(folder, config.kind)?;
         let device = decoder.device();
-        let optimizer = Optimizer::load(config, record.optimizer_steps, folder, decoder, &device)?;
-        let mut learner = Self::resume(decoder.load_trainable(folder)?, optimizer, batching);
+        let decoder = decoder.load_trainable(folder)?;
+        let optimizer = Optimizer::load(config, record.optimizer_steps, folder, &decoder, &device)?;
+        let gradients = match record.has_gradients {
+            true => Some(read_tensors(folder, &decoder, GRADIENT)?),
+            false => None,
+        };
+        let mut learner = Self::resume(decoder, optimizer, batching);
         let pending = learner.pending_mut();
         pending.micro_batches = record.micro_batches;
         pending.stats = record.stats;
-        if record.has_gradients {
-            pending.gradients = Some(read_tensors(folder, decoder, GRADIENT)?);
-        }
+        pending.gradients = gradients;
         Ok(learner)
     }
 }
@@ -231,7 +235,7 @@ mod tests {
     }
 
     fn load(folder: &Path, kind: OptimKind) -> Result<Learner> {
-        Learner::load(folder, &decoder(), optim(kind), Batching::default())
+        Learner::load(folder, decoder(), optim(kind), Batching::default())
     }
 
     #[test]
@@ -275,7 +279,7 @@ mod tests {
         };
         let ended = cut.train_on(&samples, &objective, 1e-2, &workers, &mut rest);
         assert!(matches!(ended, Err(Error::Interrupted)));
-        let mut cut = Learner::load(folder.path(), &decoder(), optim, batching).unwrap();
+        let mut cut = Learner::load(folder.path(), decoder(), optim, batching).unwrap();
         assert_eq!(cut.pending().micro_batches, 1);
         train(&mut cut);
         assert!(weights(&whole) == weights(&cut));

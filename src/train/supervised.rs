@@ -59,7 +59,7 @@ pub fn train_supervised(
     let (mut progress, mut learner) = match states.newest()? {
         Some(saved) => {
             let folder = saved.part(LEARNER);
-            let learner = Learner::load(&folder, &decoder, plan.optim.clone(), plan.batching)?;
+            let learner = Learner::load(&folder, decoder, plan.optim.clone(), plan.batching)?;
             (saved.progress()?, learner)
         }
         None => {

@@ -130,7 +130,7 @@ impl Critic {
     /// # Errors
     /// When a file is missing or broken.
     pub(super) fn load(&mut self, folder: &Path, batching: Batching) -> Result<()> {
-        let decoder = self.learner.decoder();
+        let decoder = self.learner.decoder().clone();
         let optim = self.config.optim.clone();
         self.learner = Learner::load(folder, decoder, optim, batching)?;
         Ok(())

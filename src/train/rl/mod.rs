@@ -60,7 +60,7 @@ pub fn train_grpo(
     eos_ids: Vec<u32>,
     policy: Decoder,
 ) -> Result<Trained> {
-    Rl::new(context, config, None, tokenizer, eos_ids)?.train(&policy)
+    Rl::new(context, config, None, tokenizer, eos_ids)?.train(policy)
 }
 
 /// Trains `policy` with a critic that starts as it.
@@ -75,7 +75,7 @@ pub fn train_ppo(
     policy: Decoder,
 ) -> Result<Trained> {
     let critic = config.critic.clone().unwrap_or_default();
-    Rl::new(context, config, Some(critic), tokenizer, eos_ids)?.train(&policy)
+    Rl::new(context, config, Some(critic), tokenizer, eos_ids)?.train(policy)
 }
 
 impl<'a> Rl<'a> {
@@ -107,7 +107,7 @@ impl<'a> Rl<'a> {
         })
     }
 
-    fn train(&self, policy: &Decoder) -> Result<Trained> {
+    fn train(&self, policy: Decoder) -> Result<Trained> {
         let (context, steps) = (self.context, self.config.steps);
         let Restored {
             mut actors,

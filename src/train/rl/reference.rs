@@ -104,3 +104,71 @@ impl Reference {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::model::{Family, ModelConfig};
+    use crate::ops;
+    use crate::seed::Seed;
+
+    fn decoder() -> Decoder {
+        let config = ModelConfig {
+            vocab_size: 5,
+            hidden_size: 4,
+            intermediate_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            num_key_value_heads: 1,
+            head_dim: 4,
+            ..ModelConfig::of_family(Family::Llama)
+        };
+        Decoder::random(config, 0.1, Seed::new(1), &Device::flex())
+    }
+
+    /// `decoder` with every weight set to `value`.
+    fn filled(decoder: &Decoder, value: f32) -> Decoder {
+        let weights = decoder.trainable().iter();
+        decoder.with_trainable(weights.map(|w| Tensor::full_like(w, value)).collect())
+    }
+
+    fn first_weight(reference: &Reference) -> f32 {
+        let weights = ops::read_floats(reference.decoder().trainable()[0].clone());
+        weights.unwrap()[0]
+    }
+
+    #[test]
+    fn it_moves_by_its_share_when_it_is_time_and_comes_back_from_a_state() {
+        let config = ReferenceConfig {
+            update_every: 2,
+            mix: 0.75,
+        };
+        let base = filled(&decoder(), 1.0);
+        let mut reference = Reference::new(&base, config);
+        let policy = filled(&base, 3.0);
+        reference.follow(&policy, 1);
+        assert_eq!(first_weight(&reference), 1.0);
+        reference.follow(&policy, 2);
+        assert_eq!(first_weight(&reference), 2.5);
+        let folder = tempfile::tempdir().unwrap();
+        let saved = folder.path().join("reference");
+        reference.save(&saved).unwrap();
+        let mut again = Reference::new(&base, config);
+        again.load(&saved).unwrap();
+        assert_eq!(first_weight(&again), 2.5);
+    }
+
+    #[test]
+    fn a_frozen_one_neither_moves_nor_is_saved() {
+        let base = filled(&decoder(), 1.0);
+        let mut reference = Reference::new(&base, ReferenceConfig::default());
+        reference.follow(&filled(&base, 3.0), 400);
+        assert_eq!(first_weight(&reference), 1.0);
+        let folder = tempfile::tempdir().unwrap();
+        reference.save(&folder.path().join("reference")).unwrap();
+        assert!(!folder.path().join("reference").exists());
+    }
+}

@@ -88,19 +88,19 @@ impl RlProgress {
 
 impl Rl<'_> {
     /// The stage as it was left, or at its start.
-    pub(super) fn restore(&self, policy: &Decoder) -> Result<Restored> {
+    pub(super) fn restore(&self, policy: Decoder) -> Result<Restored> {
         let config = self.config;
         let (optim, batching) = (config.optim.clone(), config.batching);
         let critic = self.critic.clone();
-        let mut critic = critic.map(|critic| Critic::new(critic, policy, batching));
+        let mut critic = critic.map(|critic| Critic::new(critic, &policy, batching));
         let reference = config.needs_reference();
-        let mut reference = reference.then(|| Reference::new(policy, config.reference));
+        let mut reference = reference.then(|| Reference::new(&policy, config.reference));
         let Some(saved) = self.context.states().newest()? else {
             let progress = RlProgress {
                 entropy: self.objective.entropy_control(),
                 ..RlProgress::default()
             };
-            let policy = Learner::new(policy.clone(), optim, batching);
+            let policy = Learner::new(policy, optim, batching);
             return Ok(Restored {
                 actors: Actors {
                     policy,

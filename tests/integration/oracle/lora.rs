@@ -187,7 +187,7 @@ fn a_saved_state_holds_the_adapter_and_not_the_weights() {
         learner.save(folder.path()).unwrap();
         let zeros = case.adapted.trainable().iter().map(Tensor::zeros_like);
         let blank = case.adapted.with_trainable(zeros.collect());
-        let restored = Learner::load(folder.path(), &blank, optim, batching).unwrap();
+        let restored = Learner::load(folder.path(), blank, optim, batching).unwrap();
         let found = restored.decoder().trainable().iter();
         for (found, saved) in found.zip(case.adapted.trainable()) {
             assert!(read(found) == read(saved));
