@@ -144,6 +144,14 @@ impl Error {
         }
     }
 
+    /// The same error with `prefix` before the key of a configuration value.
+    pub fn inside(self, prefix: &str) -> Self {
+        match self {
+            Self::Setting { key, problem } => Self::setting(format!("{prefix}{key}"), problem),
+            other => other,
+        }
+    }
+
     /// An error about a configuration value.
     pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting {

@@ -182,6 +182,18 @@ impl JsonlAppender {
     }
 }
 
+impl JsonlAppender {
+    /// Hands all records to the disk: they outlive a failure of power from here on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        let file = self.writer.get_ref();
+        file.sync_data().map_err(Error::io(&self.path, "write"))
+    }
+}
+
 /// Rewrites a log so that only complete lines whose `"step"` is at most `step` remain.
 ///
 /// # Errors
@@ -212,7 +224,7 @@ struct Stepped {
 }
 
 /// The end of a temporary file's name.
-const SUFFIX: &str = ".partial";
+pub(crate) const SUFFIX: &str = ".partial";
 
 fn temporary_sibling(path: &Path) -> Result<NamedTempFile> {
     let folder = match path.parent() {

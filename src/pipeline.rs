@@ -36,7 +36,7 @@ use crate::workers::Workers;
 pub struct Summary {
     /// The stages, in order.
     pub stages: Vec<StageSummary>,
-    /// Held-out results; none without a GRPO stage.
+    /// Held-out results; none without reinforcement learning.
     pub eval: Option<HeldOut>,
 }
 
@@ -56,7 +56,7 @@ pub struct StageSummary {
 /// Held-out results around reinforcement learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
-    /// Of the model that entered GRPO.
+    /// Of the model that entered reinforcement learning.
     pub before: Evaluation,
     /// Of the last model.
     pub after: Evaluation,
@@ -74,7 +74,7 @@ pub struct Run<'a> {
     pub screen: &'a Screen,
     /// Through which the user asks to stop.
     pub stop: &'a Stop,
-    /// Rewards of GRPO stages beside those of the recipe.
+    /// Rewards of reinforcement-learning stages beside those of the recipe.
     pub rewards: &'a [AddedReward],
 }
 
@@ -228,7 +228,9 @@ impl Run<'_> {
             copy_generation_config(model, &folder)?;
         }
         if let Some(adapter) = trained.decoder.adapter() {
-            let base = model.map(|model| model.display().to_string());
+            // PEFT looks for the base from wherever it is run.
+            let base = model.and_then(|model| fs::canonicalize(model).ok());
+            let base = base.map(|base| base.display().to_string());
             adapter.save(&context.folder.join("adapter"), base.as_deref())?;
         }
         trained.decoder.save(&folder, WeightDtype::F32)?;
@@ -280,7 +282,7 @@ impl Run<'_> {
         }
         if eval.problems == 0 {
             let problem = "has no held-out problems, name a file of them as `test`";
-            return Err(Error::setting("stage.grpo.task", problem));
+            return Err(Error::setting("task", problem));
         }
         let total = (eval.problems * eval.samples) as u64;
         let title = format!("held-out {moment}");

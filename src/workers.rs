@@ -14,6 +14,8 @@ use crate::device;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
     count: usize,
+    /// Threads inside the operations of a single worker; with more workers each has one.
+    threads: usize,
 }
 
 impl Workers {
@@ -21,6 +23,15 @@ impl Workers {
     pub fn new(count: usize) -> Self {
         Self {
             count: count.max(1),
+            threads: 1,
+        }
+    }
+
+    /// One worker with the threads of all, for work whose operations are large enough to share.
+    pub fn joined(&self) -> Self {
+        Self {
+            count: 1,
+            threads: self.count,
         }
     }
 
@@ -40,6 +51,9 @@ impl Workers {
     /// Threads are made anew for each call: a system places new threads on idle cores, while
     /// sleeping ones are often woken on the core of the one that wakes them.
     pub fn map<I: Send, O: Send>(&self, items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+        if self.threads > 1 {
+            return together(self.threads, || items.into_iter().map(&work).collect());
+        }
         if self.count == 1 || items.len() <= 1 {
             return items.into_iter().map(work).collect();
         }
@@ -69,6 +83,17 @@ impl Workers {
 fn apply<I, O>(queue: Vec<(usize, I)>, work: &impl Fn(I) -> O) -> Vec<(usize, O)> {
     let apply = |(index, item)| (index, work(item));
     queue.into_iter().map(apply).collect()
+}
+
+/// Runs `work` in a pool of `threads` threads, however many cores there are: what an operation sums
+/// in parts depends on it.
+fn together<O: Send>(threads: usize, work: impl FnOnce() -> O + Send) -> O {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    match pool {
+        Ok(pool) => pool.install(work),
+        // No thread could be started.
+        Err(_) => work(),
+    }
 }
 
 /// Runs `work` on the calling thread, which is to rayon a pool of its own.

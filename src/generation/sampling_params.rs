@@ -51,6 +51,11 @@ impl SamplingParams {
         }
     }
 
+    /// Whether tokens are drawn from anything but the model's own distribution at the temperature.
+    pub fn filters(&self) -> bool {
+        self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0 || self.repetition_penalty != 1.0
+    }
+
     /// Checks the ranges; `key` names the settings in the message.
     ///
     /// # Errors

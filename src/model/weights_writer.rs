@@ -17,6 +17,7 @@ use super::safetensors_header::METADATA_KEY;
 use super::weight_dtype::WeightDtype;
 use super::weights_file::{INDEX_FILE, WEIGHTS_FILE};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The largest shard that `transformers` writes by default, in bytes of numbers.
 const DEFAULT_SHARD_BYTES: usize = 5_000_000_000;
@@ -330,6 +331,7 @@ fn is_weight_file(name: &str) -> bool {
 /// A temporary file in `dir` with the permissions an ordinary new file has.
 fn temporary_in(dir: &Path) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    builder.suffix(files::SUFFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -39,7 +39,8 @@ pub struct Recipe {
     /// The model folder that the first stage reads, unless it makes a model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
-    /// How the model is evaluated on held-out problems before and after GRPO.
+    /// How the model is evaluated on held-out problems before and after
+    /// reinforcement learning.
     #[serde(default)]
     pub eval: EvalConfig,
     /// The stages, in order.

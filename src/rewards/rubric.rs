@@ -20,6 +20,7 @@ struct Part {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Graded {
     /// Weighted sum of the parts that apply; `None` when none does or one failed.
+    #[serde(with = "crate::exact")]
     pub total: Option<f64>,
     /// Every part's score, in the rubric's order.
     pub parts: Vec<GradedPart>,
@@ -33,6 +34,7 @@ pub struct GradedPart {
     /// The reward's name.
     pub name: String,
     /// The unweighted score; `None` when the reward does not apply or failed.
+    #[serde(with = "crate::exact")]
     pub score: Option<f64>,
 }
 

@@ -55,18 +55,12 @@ pub struct Gae {
 /// The advantages of one completion.
 ///
 /// `rewards` and `values` hold one for each token, the value being the critic's before the token.
-/// `bootstrap` is the value after the last token: 0 when the completion ended by itself, the
-/// critic's when it was cut off and should count as going on.
+/// After the last token nothing is expected, also where the completion was cut off: as in TRL, what
+/// is not written earns nothing.
 ///
 /// # Panics
 /// When rewards, values and mask have not as many tokens.
-pub fn gae(
-    rewards: &[f32],
-    values: &[f32],
-    mask: &[bool],
-    bootstrap: f32,
-    config: GaeConfig,
-) -> Gae {
+pub fn gae(rewards: &[f32], values: &[f32], mask: &[bool], config: GaeConfig) -> Gae {
     let tokens = mask.len();
     assert!(
         rewards.len() == tokens && values.len() == tokens,
@@ -76,7 +70,7 @@ pub fn gae(
     );
     let mut advantages = vec![0.0; tokens];
     let mut returns = values.to_vec();
-    let (mut next_value, mut next_advantage) = (f64::from(bootstrap), 0.0);
+    let (mut next_value, mut next_advantage) = (0.0, 0.0);
     for token in (0..tokens).rev().filter(|&token| mask[token]) {
         let value = f64::from(values[token]);
         let delta = f64::from(rewards[token]) + config.gamma * next_value - value;
@@ -104,17 +98,9 @@ mod tests {
     fn advantages_are_discounted_sums_of_the_critics_errors() {
         // δ = 8 - 4 = 4; 0 + 0.5 · 4 - 1 = 1; 1 + 0.5 · 1 - 2 = -0.5.
         // A = 4; 1 + 0.25 · 4 = 2; -0.5 + 0.25 · 2 = 0.
-        let found = gae(&[1.0, 0.0, 8.0], &[2.0, 1.0, 4.0], &[true; 3], 0.0, HALVES);
+        let found = gae(&[1.0, 0.0, 8.0], &[2.0, 1.0, 4.0], &[true; 3], HALVES);
         assert_eq!(found.advantages, [0.0, 2.0, 4.0]);
         assert_eq!(found.returns, [2.0, 3.0, 8.0]);
-    }
-
-    #[test]
-    fn cut_off_completion_goes_on_with_the_critics_value() {
-        // δ = 0 + 0.5 · 6 - 1 = 2.
-        let found = gae(&[0.0], &[1.0], &[true], 6.0, HALVES);
-        assert_eq!(found.advantages, [2.0]);
-        assert_eq!(found.returns, [3.0]);
     }
 
     #[test]
@@ -122,7 +108,7 @@ mod tests {
         // As `[1, 8]` with values `[2, 4]`: δ = 4 and 1 + 0.5 · 4 - 2 = 1; A = 4 and 1 + 0.25 · 4 = 2.
         let mask = [false, true, false, true, false];
         let rewards = [9.0, 1.0, 9.0, 8.0, 9.0];
-        let found = gae(&rewards, &[7.0, 2.0, 7.0, 4.0, 7.0], &mask, 0.0, HALVES);
+        let found = gae(&rewards, &[7.0, 2.0, 7.0, 4.0, 7.0], &mask, HALVES);
         assert_eq!(found.advantages, [0.0, 2.0, 0.0, 4.0, 0.0]);
         assert_eq!(found.returns, [7.0, 4.0, 7.0, 8.0, 7.0]);
     }
@@ -134,7 +120,7 @@ mod tests {
             lambda: 1.0,
         };
         let (rewards, values) = ([0.5, 0.25, 2.0], [1.0, 3.0, -1.0]);
-        let found = gae(&rewards, &values, &[true; 3], 0.0, config);
+        let found = gae(&rewards, &values, &[true; 3], config);
         let returns = super::super::returns(&rewards, 1.0, &[true; 3]);
         assert_eq!(found.returns, returns);
         assert_eq!(found.advantages, [1.75, -0.75, 3.0]);

@@ -37,7 +37,8 @@ impl Rollouter<'_> {
     ) -> Result<Vec<RolloutGroup>> {
         let requests = self.requests(problems, 0, seed)?;
         let completions = engine.generate(&requests, sampling, on_finished)?;
-        self.groups(problems, requests, completions)
+        let rollouts = self.grade(problems, completions)?;
+        Ok(self.groups(problems, &requests, rollouts))
     }
 
     /// What to ask for each problem, `group_size` neighbours a problem; sample `j` of problem `i`
@@ -63,37 +64,44 @@ impl Rollouter<'_> {
         Ok(requests)
     }
 
-    /// Grades the completions of [`Rollouter::requests`].
+    /// Grades the completions of [`Rollouter::requests`], in order.
     ///
     /// # Errors
     /// When a completion cannot be decoded; a reward's failure is counted in its
     /// [`Graded`](crate::rewards::Graded), not returned.
+    pub fn grade(
+        &self,
+        problems: &[Problem],
+        completions: Vec<Completion>,
+    ) -> Result<Vec<Rollout>> {
+        let asked = problems
+            .iter()
+            .flat_map(|problem| std::iter::repeat_n(problem, self.group_size));
+        let pairs = asked.zip(completions);
+        pairs
+            .map(|(problem, completion)| self.grade_one(problem, completion))
+            .collect()
+    }
+
+    /// Puts the rollouts of [`Rollouter::requests`] into the groups of their problems.
     pub fn groups(
         &self,
         problems: &[Problem],
-        requests: Vec<GenerationRequest>,
-        completions: Vec<Completion>,
-    ) -> Result<Vec<RolloutGroup>> {
-        let mut requests = requests.into_iter();
-        let mut completions = completions.into_iter();
-        let mut groups = Vec::with_capacity(problems.len());
-        for problem in problems {
-            let mut asked = requests.by_ref().take(self.group_size);
-            let prompt = asked.next().map_or(Vec::new(), |request| request.prompt);
-            asked.for_each(drop);
-            let samples = completions.by_ref().take(self.group_size);
-            let rollouts: Result<Vec<Rollout>> =
-                samples.map(|sample| self.grade(problem, sample)).collect();
-            groups.push(RolloutGroup {
+        requests: &[GenerationRequest],
+        rollouts: Vec<Rollout>,
+    ) -> Vec<RolloutGroup> {
+        let mut rollouts = rollouts.into_iter();
+        let asked = problems.iter().zip(requests.chunks(self.group_size));
+        asked
+            .map(|(problem, requests)| RolloutGroup {
                 problem: problem.clone(),
-                prompt,
-                rollouts: rollouts?,
-            });
-        }
-        Ok(groups)
+                prompt: requests[0].prompt.clone(),
+                rollouts: rollouts.by_ref().take(self.group_size).collect(),
+            })
+            .collect()
     }
 
-    fn grade(&self, problem: &Problem, completion: Completion) -> Result<Rollout> {
+    fn grade_one(&self, problem: &Problem, completion: Completion) -> Result<Rollout> {
         let text = self.tokenizer.decode(&completion.ids, true)?;
         let graded = self.rubric.grade(&Attempt {
             problem,

@@ -1,5 +1,7 @@
 //! The records of a rollout.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Problem;
 use crate::generation::{Completion, FinishReason};
 use crate::rewards::Graded;
@@ -16,7 +18,8 @@ pub struct RolloutGroup {
 }
 
 /// One completion and what it earned.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rollout {
     /// What the model wrote.
     pub completion: Completion,

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::gradients::Gradients;
 use super::pass::Keep;
 use super::slice::{Slice, SliceStats};
-use super::slicing::{gradient_workers, queues};
+use super::slicing::{learning_workers, queues};
 use super::{Batching, LossTotals, Objective, OptimConfig, Optimizer, StepTotals, TrainingSample};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Decoder;
 use crate::workers::Workers;
 
@@ -82,7 +82,15 @@ impl Learner {
     ) -> Result<StepStats> {
         let micro_batches = self.batching.split(samples);
         let step = StepTotals::of(&micro_batches);
-        for micro_batch in &micro_batches[self.pending.micro_batches..] {
+        let gathered = self.pending.micro_batches;
+        let left = micro_batches.get(gathered..).ok_or_else(|| Error::Model {
+            problem: format!(
+                "the saved state has gathered {gathered} micro-batches of a step that has {}; \
+                 resume with the data and settings that the run was started with",
+                micro_batches.len()
+            ),
+        })?;
+        for micro_batch in left {
             self.accumulate(micro_batch, objective, step, workers)?;
             rest(self)?;
         }
@@ -133,7 +141,7 @@ impl Learner {
             entropy_tokens: entropy_tokens.unwrap_or(tokens),
         };
         let (decoder, keep) = (&self.decoder, self.keep());
-        let workers = &gradient_workers(decoder, workers);
+        let workers = &learning_workers(decoder, workers);
         let together = objective.samples_together();
         let queues = queues(samples, together, workers.count(), &decoder.device());
         // The first worker goes on from the sums so far: they are not held twice.
@@ -170,7 +178,7 @@ impl Learner {
 
     /// Clips the gathered gradient, updates the weights at rate `lr` and reports.
     ///
-    /// Without a gathered gradient (no token counted) nothing changes but the step count.
+    /// Without a gathered gradient (no token counted) nothing changes.
     ///
     /// # Errors
     /// When the device failed.
@@ -183,7 +191,6 @@ impl Learner {
         let tokens = stats.tokens.max(1) as f64;
         stats.means.values_mut().for_each(|sum| *sum /= tokens);
         let Some(gradients) = gradients else {
-            self.optimizer.skip_step();
             return Ok(stats);
         };
         let weights = self.decoder.trainable_mut();
@@ -203,7 +210,7 @@ impl Learner {
             return Ok((None, None));
         }
         let (decoder, keep) = (&self.decoder, self.keep());
-        let workers = &gradient_workers(decoder, workers);
+        let workers = &learning_workers(decoder, workers);
         let together = objective.samples_together();
         let queues = queues(samples, together, workers.count(), &decoder.device());
         let results = workers.map(queues, |queue| {

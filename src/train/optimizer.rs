@@ -17,7 +17,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::gradient_norm::gradient_norm;
 use self::state::{WeightState, WeightStep};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Decoder};
 use crate::workers::Workers;
 
@@ -94,18 +94,13 @@ impl Optimizer {
         self.states[index].values(part.name)
     }
 
-    /// Counts a step that changes nothing.
-    pub fn skip_step(&mut self) {
-        self.steps += 1;
-    }
-
     /// Clips the gradients, takes a step at rate `lr` and returns the norm before clipping.
     ///
     /// Weights and state are changed in their own memory where no other handle shares it. After an
     /// error the optimiser and the weights cannot be used any more.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed, or before anything has changed when a gradient is not a number.
     ///
     /// # Panics
     /// When there is not one weight and one gradient a shape.
@@ -118,8 +113,16 @@ impl Optimizer {
     ) -> Result<f64> {
         assert_eq!(weights.len(), self.states.len(), "one weight a shape");
         assert_eq!(gradients.len(), self.states.len(), "one gradient a shape");
-        self.steps += 1;
         let norm = gradient_norm(&mut gradients, workers)?;
+        if !norm.is_finite() {
+            let problem = format!(
+                "the gradient of optimiser step {} is not a number; training diverged and wants a \
+                 lower learning rate, or the loss met a value out of range",
+                self.steps + 1
+            );
+            return Err(Error::Model { problem });
+        }
+        self.steps += 1;
         let limit = self.config.max_grad_norm;
         let scale = match limit > 0.0 {
             true => (limit / (norm + CLIP_EPSILON)).min(1.0),
@@ -217,5 +220,21 @@ mod tests {
         // A tenth of the gradient counts, of which the first moment takes a tenth.
         let [first] = [optimizer.states[0].values("first").unwrap()];
         assert!((first[0] - 0.03).abs() < 1e-6, "{first:?}");
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_changes_nothing() {
+        let device = Device::flex();
+        let config = OptimConfig::default();
+        let mut optimizer = Optimizer::new(config, &[vec![1, 2]], &device);
+        let mut weights = [ops::floats(vec![1.0, 2.0], [1, 2], &device)];
+        let gradient = ops::floats(vec![0.5, f32::NAN], [1, 2], &device);
+        let workers = Workers::new(1);
+        let stepped = optimizer.step(&mut weights, vec![gradient], 0.1, &workers);
+        let message = stepped.unwrap_err().to_string();
+        assert!(message.contains("is not a number"), "{message}");
+        let [weight] = weights;
+        assert_eq!(ops::read_floats(weight).unwrap(), [1.0, 2.0]);
+        assert_eq!(optimizer.steps(), 0);
     }
 }

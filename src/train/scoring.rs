@@ -2,7 +2,7 @@
 
 use super::pass::Keep;
 use super::slice::Slice;
-use super::slicing::{Placed, queues};
+use super::slicing::{Placed, learning_workers, queues};
 use super::{Batching, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
@@ -25,6 +25,8 @@ impl Batching {
             .iter()
             .map(|sample| vec![0.0; sample.completion_tokens()])
             .collect();
+        // As in training, so that a policy scores as it trains.
+        let workers = &learning_workers(decoder, workers);
         let mut first = 0;
         for micro_batch in self.split(samples) {
             let queues = queues(micro_batch, 1, workers.count(), &decoder.device());

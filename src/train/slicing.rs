@@ -16,12 +16,12 @@ const SLICE_TOKENS: usize = 1024;
 /// and gradients of its own for every worker would cost too much memory.
 const MOST_SHARED_WEIGHTS: usize = 1 << 25;
 
-/// The workers that take gradients of `decoder`.
-pub(super) fn gradient_workers(decoder: &Decoder, workers: &Workers) -> Workers {
+/// The workers that go through `decoder`, to gradients or only to scores.
+pub(super) fn learning_workers(decoder: &Decoder, workers: &Workers) -> Workers {
     let weights = decoder.parameters().iter();
     let weights: usize = weights.map(|w| w.dims().iter().product::<usize>()).sum();
     match weights > MOST_SHARED_WEIGHTS {
-        true => Workers::new(1),
+        true => workers.joined(),
         false => *workers,
     }
 }

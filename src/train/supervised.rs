@@ -55,23 +55,13 @@ pub fn train_supervised(
     plan: SupervisedPlan<'_>,
     samples: &mut dyn FnMut(usize) -> Result<Vec<TrainingSample>>,
 ) -> Result<Trained> {
-    let states = context.states();
-    let (mut progress, mut learner) = match states.newest()? {
-        Some(saved) => {
-            let folder = saved.part(LEARNER);
-            let learner = Learner::load(&folder, decoder, plan.optim.clone(), plan.batching)?;
-            (saved.progress()?, learner)
-        }
-        None => {
-            let learner = Learner::new(decoder, plan.optim.clone(), plan.batching);
-            (Progress::default(), learner)
-        }
-    };
+    let (mut progress, mut learner) = restore(context, decoder, &plan)?;
     let mut metrics = context.log("metrics.jsonl", progress.step)?;
     let mut bar = context
         .screen
         .begin(context.name, progress.step as u64, plan.steps as u64);
     let save = |progress: &Progress, learner: &Learner| {
+        let states = context.states();
         states.save(progress, |folder| learner.save(&folder.join(LEARNER)))
     };
     while progress.step < plan.steps {
@@ -87,13 +77,7 @@ pub fn train_supervised(
             last: stats,
         };
         let stats = &progress.last;
-        record.set("loss", stats.loss);
-        for (name, mean) in &stats.means {
-            record.set(name, *mean);
-        }
-        record.set("grad_norm", stats.grad_norm);
-        record.set("learning_rate", rate);
-        record.set("tokens", stats.tokens);
+        describe(&mut record, stats, rate);
         let speed = record.finish(stats.tokens);
         metrics.append(record.fields())?;
         metrics.flush()?;
@@ -110,4 +94,30 @@ pub fn train_supervised(
         decoder: learner.decoder().clone(),
         metrics: figures,
     })
+}
+
+/// The stage as it was left, or at its start.
+fn restore(
+    context: StageContext<'_>,
+    decoder: Decoder,
+    plan: &SupervisedPlan<'_>,
+) -> Result<(Progress, Learner)> {
+    let (optim, batching) = (plan.optim.clone(), plan.batching);
+    let Some(saved) = context.states().newest()? else {
+        let learner = Learner::new(decoder, optim, batching);
+        return Ok((Progress::default(), learner));
+    };
+    let learner = Learner::load(&saved.part(LEARNER), decoder, optim, batching)?;
+    Ok((saved.progress()?, learner))
+}
+
+/// Sets the metrics of a step.
+fn describe(record: &mut StepRecord, stats: &StepStats, rate: f64) {
+    record.set("loss", stats.loss);
+    for (name, mean) in &stats.means {
+        record.set(name, *mean);
+    }
+    record.set("grad_norm", stats.grad_norm);
+    record.set("learning_rate", rate);
+    record.set("tokens", stats.tokens);
 }

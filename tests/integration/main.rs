@@ -5,6 +5,7 @@ mod checkpointing;
 mod cli;
 mod examples;
 mod head;
+mod hostile_settings;
 mod oracle;
 mod resting;
 mod resume;

@@ -31,7 +31,7 @@ use self::ratio::Ratios;
 use self::surrogate::Surrogate;
 use crate::train::{LossInput, LossOutput, Objective};
 
-/// The objective of GRPO.
+/// The objective of the policy in reinforcement learning.
 #[derive(Clone, Debug)]
 pub struct PolicyLoss {
     /// Settings.

@@ -94,7 +94,11 @@ impl OptimConfig {
             ),
             ("beta1", decay(self.beta1), below_one),
             ("beta2", decay(self.beta2), below_one),
-            ("epsilon", at_least_zero(self.epsilon), zero_up),
+            (
+                "epsilon",
+                self.epsilon.is_finite() && self.epsilon as f32 > 0.0,
+                "must be above 0",
+            ),
             ("weight_decay", at_least_zero(self.weight_decay), zero_up),
             ("max_grad_norm", at_least_zero(self.max_grad_norm), zero_up),
         ];

@@ -7,6 +7,7 @@ use crate::data::Problem;
 use crate::error::Result;
 use crate::generation::Engine;
 use crate::rollout::{Curriculum, Picked, RolloutGroup, Rollouter, teaches};
+use crate::seed::Seed;
 use crate::tasks::Split;
 
 /// What a step has to learn from.
@@ -31,7 +32,13 @@ impl Rl<'_> {
     ///
     /// With dynamic sampling, groups that teach nothing are left out and others asked for, round by
     /// round; what the last round leaves open stays open.
-    pub(super) fn collect(&self, actors: &Actors, progress: &RlProgress) -> Result<Collected> {
+    /// Inside a step, which `is_inside` says, all was asked before: the policy has moved on.
+    pub(super) fn collect(
+        &self,
+        actors: &Actors,
+        progress: &RlProgress,
+        is_inside: bool,
+    ) -> Result<Collected> {
         let config = self.config;
         let mut journal = Journal::open(&self.journals(), progress.step + 1)?;
         let mut collected = Collected {
@@ -51,15 +58,23 @@ impl Rl<'_> {
             collected.next_problem = picked.next;
             for problems in picked.problems.chunks(self.groups_per_batch()) {
                 let first = collected.groups.len();
-                let groups = self.ask(actors, progress.step, problems, first, &mut journal)?;
+                let known = self.recall(progress.step, problems, first, &mut journal)?;
+                let is_known = known.is_some();
+                let groups = match known {
+                    Some(groups) => groups,
+                    None if is_inside => return Err(journal.missing()),
+                    None => self.ask(actors, progress.step, problems, first, &mut journal)?,
+                };
                 for (index, group) in groups.into_iter().enumerate() {
                     if self.keeps(&group) {
                         collected.kept.push(first + index);
                     }
                     collected.groups.push(group);
                 }
-                self.context
-                    .rest(|| self.save(actors.parts(), progress, None))?;
+                if !is_known {
+                    self.context
+                        .rest(|| self.save(actors.parts(), progress, None))?;
+                }
             }
         }
         Ok(collected)
@@ -84,6 +99,20 @@ impl Rl<'_> {
         }
     }
 
+    /// The groups of `problems`, which come after `first` others, if they are in the journal.
+    fn recall(
+        &self,
+        step: usize,
+        problems: &[Problem],
+        first: usize,
+        journal: &mut Journal,
+    ) -> Result<Option<Vec<RolloutGroup>>> {
+        let rollouter = self.rollouter();
+        let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
+        let rollouts = journal.recall(&requests)?;
+        Ok(rollouts.map(|rollouts| rollouter.groups(problems, &requests, rollouts)))
+    }
+
     /// Generates and grades the completions of `problems`, which come after `first` others.
     fn ask(
         &self,
@@ -93,20 +122,27 @@ impl Rl<'_> {
         first: usize,
         journal: &mut Journal,
     ) -> Result<Vec<RolloutGroup>> {
-        let rollouter = Rollouter {
+        let rollouter = self.rollouter();
+        let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
+        let decoder = actors.policy.decoder();
+        let engine = Engine::new(decoder, self.eos_ids.clone(), self.context.workers);
+        let completions = engine.generate(&requests, &self.config.sampling, &|_| ())?;
+        let rollouts = rollouter.grade(problems, completions)?;
+        let rollouts = journal.note(&requests, rollouts)?;
+        Ok(rollouter.groups(problems, &requests, rollouts))
+    }
+
+    fn rollouter(&self) -> Rollouter<'_> {
+        Rollouter {
             tokenizer: self.tokenizer,
             template: self.config.template,
             rubric: &self.rubric,
             group_size: self.config.group_size,
-        };
-        let seed = self.step_seed(step).named("rollout");
-        let requests = rollouter.requests(problems, first, seed)?;
-        let completions = journal.batch(step + 1, requests.len(), || {
-            let decoder = actors.policy.decoder();
-            let engine = Engine::new(decoder, self.eos_ids.clone(), self.context.workers);
-            engine.generate(&requests, &self.config.sampling, &|_| ())
-        })?;
-        rollouter.groups(problems, requests, completions)
+        }
+    }
+
+    fn rollout_seed(&self, step: usize) -> Seed {
+        self.step_seed(step).named("rollout")
     }
 
     fn groups_per_batch(&self) -> usize {

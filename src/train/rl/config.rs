@@ -8,7 +8,7 @@ use crate::data::PromptTemplate;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
 use crate::model::LoraConfig;
-use crate::rewards::RewardConfig;
+use crate::rewards::{RewardConfig, Rubric};
 use crate::rollout::{AdvantageEstimator, CurriculumConfig, DynamicSampling, KlPenalty};
 use crate::tasks::TaskConfig;
 use crate::train::loss::PolicyLossConfig;
@@ -88,6 +88,12 @@ pub struct RlConfig {
     pub batching: Batching,
 }
 
+/// Most rollout steps.
+const MOST_STEPS: usize = 1 << 32;
+
+/// Most of anything else that is counted.
+const MOST: usize = 1 << 15;
+
 fn default_prompts() -> usize {
     32
 }
@@ -135,15 +141,15 @@ impl RlConfig {
             Err(Error::setting(key, problem))
         };
         let counts = [
-            ("steps", self.steps, 1),
-            ("prompts_per_step", self.prompts_per_step, 1),
-            ("group_size", self.group_size, least_group),
-            ("inner_epochs", self.inner_epochs, 1),
-            ("mini_batches", self.mini_batches, 1),
+            ("steps", self.steps, 1, MOST_STEPS),
+            ("prompts_per_step", self.prompts_per_step, 1, MOST),
+            ("group_size", self.group_size, least_group, MOST),
+            ("inner_epochs", self.inner_epochs, 1, MOST),
+            ("mini_batches", self.mini_batches, 1, MOST),
         ];
-        for (name, value, least) in counts {
-            if value < least {
-                return setting(name, format!("is {value}, must be at least {least}"));
+        for (name, value, least, most) in counts {
+            if !(least..=most).contains(&value) {
+                return setting(name, format!("is {value}, expected {least} to {most}"));
             }
         }
         if self.mini_batches > self.prompts_per_step * self.group_size {
@@ -152,19 +158,65 @@ impl RlConfig {
                 "more than there are completions in a step".into(),
             );
         }
-        if self.sampling.temperature == 0.0 {
+        if self.sampling.temperature as f32 == 0.0 {
             let problem = "is 0, a policy that samples greedily cannot learn from its samples";
             return setting("sampling.temperature", problem.into());
         }
-        if self.lora.is_some() && self.reference.update_every > 0 {
-            let problem = "the reference of an adapter is the model without it, which stays";
-            return setting("reference.update_every", problem.into());
+        if let Some((name, problem)) = self.contradiction() {
+            return setting(name, problem.into());
         }
         self.validate_parts(key)
     }
 
+    /// A setting that another one leaves without meaning.
+    fn contradiction(&self) -> Option<(&'static str, &'static str)> {
+        let moves = self.reference.update_every > 0;
+        let rules = [
+            (
+                moves && self.lora.is_some(),
+                "reference.update_every",
+                "the reference of an adapter is the model without it, which stays",
+            ),
+            (
+                moves && !self.needs_reference(),
+                "reference.update_every",
+                "nothing is compared with a reference; set `loss.kl_coef` or `kl_in_reward`",
+            ),
+            (
+                !moves && self.reference.mix != ReferenceConfig::default().mix,
+                "reference.mix",
+                "means nothing while `update_every` is 0",
+            ),
+            (
+                self.dynamic_sampling.is_some() && self.group_size < 2,
+                "dynamic_sampling",
+                "drops every group of one completion, wants a `group_size` of at least 2",
+            ),
+            (
+                self.sampler_correction.is_some() && self.sampling.filters(),
+                "sampler_correction",
+                "would take top-p, top-k, min-p or the repetition penalty for a sampler's error",
+            ),
+            (
+                self.loss.off_policy_threshold.is_some() && self.sampling.filters(),
+                "loss.off_policy_threshold",
+                "would take top-p, top-k, min-p or the repetition penalty for a moved policy",
+            ),
+            (
+                self.critic
+                    .as_ref()
+                    .is_some_and(|critic| critic.warmup_steps >= self.steps),
+                "critic.warmup_steps",
+                "leaves the policy no step",
+            ),
+        ];
+        let broken = rules.into_iter().find(|(is_broken, ..)| *is_broken);
+        broken.map(|(_, name, problem)| (name, problem))
+    }
+
     fn validate_parts(&self, key: &str) -> Result<()> {
         let key = |name: &str| format!("{key}.{name}");
+        Rubric::build(&self.rewards, None).map_err(|error| error.inside(&key("")))?;
         self.sampling.validate(&key("sampling"))?;
         self.loss.validate(&key("loss"))?;
         self.optim.validate(&key("optim"))?;
@@ -193,20 +245,20 @@ impl RlConfig {
         self.inner_epochs * self.mini_batches
     }
 
-    /// Optimiser steps of the whole stage.
-    pub(super) fn updates(&self) -> usize {
-        self.steps * self.updates_per_step()
+    /// The divergence that is subtracted from the reward, if there is one.
+    pub(super) fn kl_penalty(&self) -> Option<KlPenalty> {
+        self.kl_in_reward.filter(|penalty| penalty.coef != 0.0)
     }
 
     /// Whether something is compared with the policy's log-probabilities before its updates.
     pub(super) fn needs_old_logprobs(&self) -> bool {
         self.updates_per_step() > 1
             || self.sampler_correction.is_some()
-            || self.kl_in_reward.is_some()
+            || self.kl_penalty().is_some()
     }
 
     /// Whether something is compared with a reference model.
     pub(super) fn needs_reference(&self) -> bool {
-        self.loss.kl_coef != 0.0 || self.kl_in_reward.is_some_and(|penalty| penalty.coef != 0.0)
+        self.loss.kl_coef != 0.0 || self.kl_penalty().is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! The critic of PPO: a second model that says what each state is worth (arXiv:1707.06347).
 //!
 //! It starts as the policy with a score of zeros in place of its vocabulary and has an optimiser of
-//! its own. GRPO's groups take its place; the two are here side by side to be compared.
+//! its own. It trains all its weights, also beside a policy that trains an adapter. GRPO's groups take its place; the two are here side by side to be compared.
 
 use std::path::Path;
 
@@ -22,10 +22,9 @@ pub struct CriticConfig {
     pub gae: GaeConfig,
     /// Shifts and scales the advantages of a rollout to mean 0 and variance 1, as TRL does.
     pub whiten_advantages: bool,
-    /// How far a value may move from where it was at the rollout before its loss stops falling,
-    /// above 0; unset does not clip. TRL takes 0.2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_value: Option<f64>,
+    /// How far a value may move from where it was at the rollout before its loss stops falling; 0
+    /// does not clip. TRL takes 0.2.
+    pub clip_value: f64,
     /// Steps at the start in which only the critic learns.
     pub warmup_steps: usize,
     /// The critic's optimiser. It learns a regression and stands a larger rate than the policy.
@@ -37,7 +36,7 @@ impl Default for CriticConfig {
         Self {
             gae: GaeConfig::default(),
             whiten_advantages: true,
-            clip_value: Some(0.2),
+            clip_value: 0.2,
             warmup_steps: 0,
             optim: OptimConfig::default(),
         }
@@ -50,9 +49,8 @@ impl CriticConfig {
     /// # Errors
     /// Names the first value out of range.
     pub fn validate(&self, key: &str) -> Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        if !self.clip_value.is_none_or(positive) {
-            let problem = "must be above 0";
+        if !(self.clip_value.is_finite() && self.clip_value >= 0.0) {
+            let problem = "must be 0 or more";
             return Err(Error::setting(format!("{key}.clip_value"), problem));
         }
         self.gae.validate(&format!("{key}.gae"))?;
@@ -78,7 +76,7 @@ impl Critic {
     /// The objective.
     pub(super) fn objective(&self) -> ValueLoss {
         ValueLoss {
-            clip: self.config.clip_value,
+            clip: (self.config.clip_value > 0.0).then_some(self.config.clip_value),
         }
     }
 
@@ -112,7 +110,7 @@ impl Critic {
             let penalties = penalties.get(index).map_or(&[][..], Vec::as_slice);
             let rewards = token_rewards(rewards[index], penalties, &sample.loss_mask);
             let (values, mask) = (&sample.old_values, &sample.loss_mask);
-            let estimate = gae(&rewards, values, mask, 0.0, self.config.gae);
+            let estimate = gae(&rewards, values, mask, self.config.gae);
             sample.returns = estimate.returns;
             advantages.push(estimate.advantages);
         }

@@ -19,8 +19,8 @@ pub(super) struct StepOutcome<'a> {
     /// Of the completions that were trained on.
     pub advantages: &'a Advantages,
     pub progress: &'a RlProgress,
-    /// Learning rate of the first update.
-    pub rate: f64,
+    /// Mean divergence a token that the rewards paid for.
+    pub divergence: Option<f64>,
 }
 
 impl Rl<'_> {
@@ -30,6 +30,9 @@ impl Rl<'_> {
         let rollouts: Vec<&Rollout> = groups.iter().flat_map(|group| &group.rollouts).collect();
         self.describe_rewards(record, &rollouts);
         record.set("zero_std_share", outcome.advantages.zero_std_fraction);
+        if let Some(divergence) = outcome.divergence {
+            record.set("kl_in_reward", divergence);
+        }
         if self.config.dynamic_sampling.is_some() {
             record.set(
                 "dropped_groups",
@@ -44,6 +47,7 @@ impl Rl<'_> {
         let progress = outcome.progress;
         if let Some(stats) = &progress.policy_stats {
             record.set("loss", stats.loss);
+            record.set("learning_rate", self.rate(progress.step, 0));
             record.set("grad_norm", stats.grad_norm);
             for (name, mean) in &stats.means {
                 record.set(name, *mean);
@@ -58,7 +62,6 @@ impl Rl<'_> {
         if let Some(control) = &progress.entropy {
             record.set("entropy_coef", control.coef());
         }
-        record.set("learning_rate", outcome.rate);
         record.finish(tokens)
     }
 

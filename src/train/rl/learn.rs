@@ -42,8 +42,8 @@ impl Rl<'_> {
             let seed = self.step_seed(progress.step).named("shuffle");
             order.shuffle(&mut seed.child(epoch as u64).rng());
         }
-        let size = samples.len().div_ceil(mini_batches).max(1);
-        let places = order.chunks(size).nth(part).unwrap_or_default();
+        let start = |part: usize| part * samples.len() / mini_batches;
+        let places = &order[start(part)..start(part + 1)];
         places.iter().map(|&place| samples[place].clone()).collect()
     }
 
@@ -72,7 +72,7 @@ impl Rl<'_> {
             self.context
                 .rest(|| self.save(parts, progress, Some(samples)))
         };
-        let rate = self.rate(progress);
+        let rate = self.rate(progress.step, progress.update);
         let workers = self.context.workers;
         let stats = policy.train_on(mini_batch, &objective, rate, workers, &mut rest)?;
         if let Some(control) = &mut progress.entropy {
@@ -97,8 +97,9 @@ impl Rl<'_> {
         else {
             return Ok(());
         };
-        let taken = progress.step * self.config.updates_per_step() + progress.update;
-        let rate = critic.config.optim.rate(taken, self.config.updates());
+        let updates = self.config.updates_per_step();
+        let taken = progress.step * updates + progress.update;
+        let rate = critic.config.optim.rate(taken, self.config.steps * updates);
         let objective = critic.objective();
         let mut rest = |critic: &Learner| {
             let parts = Parts {
@@ -118,10 +119,14 @@ impl Rl<'_> {
         Ok(())
     }
 
-    /// The policy's learning rate in the optimiser step at hand.
-    pub(super) fn rate(&self, progress: &RlProgress) -> f64 {
-        let taken = progress.step * self.config.updates_per_step() + progress.update;
-        self.config.optim.rate(taken, self.config.updates())
+    /// The policy's learning rate in an optimiser step of a rollout step, both counted from 0; steps
+    /// in which only the critic learns do not count.
+    pub(super) fn rate(&self, step: usize, update: usize) -> f64 {
+        let warmup = self.critic.as_ref().map_or(0, |critic| critic.warmup_steps);
+        let updates = self.config.updates_per_step();
+        let taken = step.saturating_sub(warmup) * updates + update;
+        let steps = self.config.steps.saturating_sub(warmup);
+        self.config.optim.rate(taken, steps * updates)
     }
 
     fn is_warming_up(&self, actors: &Actors, progress: &RlProgress) -> bool {

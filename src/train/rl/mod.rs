@@ -29,7 +29,7 @@ use self::state::{Restored, RlProgress};
 use super::loss::PolicyLoss;
 use super::supervised::Trained;
 use super::{StageContext, StepRecord};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Decoder;
 use crate::rewards::Rubric;
 use crate::rollout::{Curriculum, RolloutGroup};
@@ -91,6 +91,14 @@ impl<'a> Rl<'a> {
         for added in context.rewards {
             rubric = rubric.with(added.weight, added.reward.clone())?;
         }
+        if let Some(curriculum) = &config.curriculum
+            && !rubric.names().contains(&curriculum.reward.as_str())
+        {
+            let names = rubric.names().join("`, `");
+            let problem = format!("no reward is called so, expected one of `{names}`");
+            let key = format!("stage.{}.curriculum.reward", context.name);
+            return Err(Error::setting(key, problem));
+        }
         Ok(Self {
             context,
             config,
@@ -123,7 +131,7 @@ impl<'a> Rl<'a> {
         while progress.step < steps {
             let step = progress.step + 1;
             let mut record = StepRecord::begin(context.name, step);
-            let collected = self.collect(&actors, &progress)?;
+            let collected = self.collect(&actors, &progress, samples.is_some())?;
             record.lap("rollout_seconds");
             let mut samples = match samples.take() {
                 Some(samples) => samples,
@@ -131,14 +139,13 @@ impl<'a> Rl<'a> {
             };
             let advantages = self.assign(&actors, &collected, &mut samples);
             log_samples(&mut samples_log, step, &collected, &advantages)?;
-            let rate = self.rate(&progress);
             self.learn(&mut actors, &mut progress, &samples)?;
             record.lap("learn_seconds");
             let outcome = StepOutcome {
                 collected: &collected,
                 advantages: &advantages,
                 progress: &progress,
-                rate,
+                divergence: self.mean_divergence(&samples),
             };
             let speed = self.describe(&mut record, &outcome);
             metrics.append(record.fields())?;

@@ -47,7 +47,9 @@ impl Rl<'_> {
     }
 
     fn sample(&self, group: &RolloutGroup, rollout: &Rollout) -> TrainingSample {
-        let masked = self.config.mask_truncated && rollout.is_truncated();
+        // A critic would learn that a completion without rewards is worth 0.
+        let unknown = self.critic.is_some() && rollout.graded.total.is_none();
+        let masked = unknown || self.config.mask_truncated && rollout.is_truncated();
         TrainingSample {
             loss_mask: vec![!masked; rollout.tokens()],
             sampler_logprobs: rollout.completion.logprobs.clone(),
@@ -67,7 +69,7 @@ impl Rl<'_> {
             .clone()
             .map(|rollout| rollout.graded.scores())
             .collect();
-        let penalties: Vec<Vec<f32>> = match &self.config.kl_in_reward {
+        let penalties: Vec<Vec<f32>> = match self.config.kl_penalty() {
             Some(penalty) => samples
                 .iter()
                 .map(|sample| penalty.penalties(&sample.old_logprobs, &sample.ref_logprobs))
@@ -96,6 +98,23 @@ impl Rl<'_> {
             }
         }
         completions
+    }
+}
+
+impl Rl<'_> {
+    /// Mean divergence from the reference over the tokens that count, if rewards pay for it.
+    pub(super) fn mean_divergence(&self, samples: &[TrainingSample]) -> Option<f64> {
+        let penalty = self.config.kl_penalty()?;
+        let paid = samples.iter().flat_map(|sample| {
+            let paid = penalty.penalties(&sample.old_logprobs, &sample.ref_logprobs);
+            paid.into_iter().zip(&sample.loss_mask)
+        });
+        let paid: f64 = paid
+            .filter(|(_, counts)| **counts)
+            .map(|(p, _)| f64::from(p))
+            .sum();
+        let tokens: usize = samples.iter().map(TrainingSample::trained_tokens).sum();
+        Some(paid / penalty.coef / tokens.max(1) as f64)
     }
 }
 

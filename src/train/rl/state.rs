@@ -111,6 +111,12 @@ impl Rl<'_> {
                 samples: None,
             });
         };
+        let mut progress: RlProgress = saved.progress()?;
+        let control = self.objective.entropy_control();
+        progress.entropy = match (control, progress.entropy) {
+            (Some(control), Some(saved)) => Some(control.resume(saved)),
+            (control, _) => control,
+        };
         let policy = Learner::load(&saved.part(POLICY), policy, optim, batching)?;
         if let Some(critic) = &mut critic {
             critic.load(&saved.part(CRITIC), batching)?;
@@ -125,7 +131,7 @@ impl Rl<'_> {
                 critic,
                 reference,
             },
-            progress: saved.progress()?,
+            progress,
             samples: match samples.exists() {
                 true => Some(files::read_jsonl(&samples)?),
                 false => None,
@@ -153,6 +159,6 @@ impl Rl<'_> {
                 None => Ok(()),
             }
         })?;
-        Journal::forget(&self.journals(), progress.step)
+        Journal::keep_only(&self.journals(), progress.step + 1)
     }
 }

@@ -62,7 +62,8 @@ pub struct PolicyLossConfig {
     pub kind: PolicyLossKind,
     /// What one importance ratio covers.
     pub ratio: RatioLevel,
-    /// How far the ratio may fall below 1, in (0, 1].
+    /// How far the ratio may fall below 1, in (0, 1]; at 1 the lower side is open, so that the ε = 10
+    /// of R1's second phase is `clip_low = 1` with `clip_high = 10`.
     pub clip_low: f64,
     /// How far the ratio may rise above 1; unset is `clip_low`. DAPO's "clip higher"
     /// (arXiv:2503.14476) takes 0.28. For `cispo` it is the cap of the ratio itself, which should

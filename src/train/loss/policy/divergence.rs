@@ -5,6 +5,7 @@
 
 use burn::tensor::Tensor;
 
+use super::ratio::bounded;
 use crate::rollout::KlEstimator;
 
 /// The estimate of each token's divergence, in the shape of `logprobs`.
@@ -18,7 +19,7 @@ pub(super) fn estimate(
         KlEstimator::K2 => (logprobs - ref_logprobs).square() * 0.5,
         KlEstimator::K3 => {
             let gap = ref_logprobs - logprobs;
-            gap.clone().exp() - gap - 1.0
+            bounded(gap.clone()).exp() - gap - 1.0
         }
     }
 }

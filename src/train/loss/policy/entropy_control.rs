@@ -57,6 +57,8 @@ impl AdaptiveEntropy {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntropyControl {
+    /// The recipe's, not the state's.
+    #[serde(skip)]
     settings: AdaptiveEntropy,
     #[serde(with = "crate::exact")]
     coef: f64,
@@ -72,6 +74,14 @@ impl EntropyControl {
             settings,
             coef: start,
             last_entropy: None,
+        }
+    }
+
+    /// The same control where `saved` stopped.
+    pub fn resume(self, saved: Self) -> Self {
+        Self {
+            settings: self.settings,
+            ..saved
         }
     }
 
@@ -176,9 +186,10 @@ mod tests {
         before.update(0.3);
         let text = serde_json::to_string(&before).unwrap();
         let after: EntropyControl = serde_json::from_str(&text).unwrap();
-        assert_eq!(after, before);
+        assert_eq!(control().resume(after), before);
         let fresh = serde_json::to_string(&control()).unwrap();
         let fresh: EntropyControl = serde_json::from_str(&fresh).unwrap();
+        let fresh = control().resume(fresh);
         assert_eq!(fresh.coef(), 0.0);
     }
 }

@@ -8,6 +8,10 @@ use burn::tensor::Tensor;
 use super::RatioLevel;
 use crate::train::LossInput;
 
+/// Bound of a log-ratio before its exponential is taken: `e^20` is far outside every clip, and no
+/// infinity meets an advantage of 0.
+pub(super) const MOST_LOG_RATIO: f64 = 20.0;
+
 /// How the policy moved since the step began.
 ///
 /// # Shapes
@@ -30,10 +34,10 @@ impl Ratios {
         };
         let log_ratios = input.logprobs() - old_logprobs.clone();
         let ratios = match level {
-            RatioLevel::Token => log_ratios.clone().exp(),
+            RatioLevel::Token => bounded(log_ratios.clone()).exp(),
             RatioLevel::Sequence => {
                 let mean = masked_mean(log_ratios.clone(), &input.mask);
-                mean.exp().expand(log_ratios.shape())
+                bounded(mean).exp().expand(log_ratios.shape())
             }
         };
         Self {
@@ -42,6 +46,11 @@ impl Ratios {
             ratios,
         }
     }
+}
+
+/// Log-ratios within their bound.
+pub(super) fn bounded(log_ratios: Tensor<2>) -> Tensor<2> {
+    log_ratios.clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO)
 }
 
 /// Mean over each row's counting tokens, `[B, 1]`.
