@@ -1,4 +1,4 @@
-//! How much memory this process has taken.
+//! How much memory this process has taken, and how much the machine has left.
 
 use std::fs;
 
@@ -8,8 +8,22 @@ pub fn peak_resident_bytes() -> Option<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    kilobytes(line)
+}
+
+/// What the machine can still give out without swapping, in bytes; none where the system does not
+/// say (Linux does).
+pub fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kilobytes(line)
+}
+
+fn kilobytes(text: &str) -> Option<u64> {
+    let count: u64 = text.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(count * 1024)
 }
 
 #[cfg(test)]

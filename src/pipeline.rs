@@ -169,7 +169,7 @@ impl Run<'_> {
         let context = StageContext {
             name: stage.name(),
             folder,
-            seed: self.seed("stage").child(index as u64),
+            seed: self.recipe.stage_seed(index),
             device: self.device,
             workers,
             screen: self.screen,

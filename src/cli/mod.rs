@@ -9,6 +9,7 @@ mod eval;
 mod generate;
 mod lines;
 mod loaded_model;
+mod plan;
 mod run;
 mod score;
 
@@ -32,6 +33,7 @@ use crate::progress::Screen;
 pub use devices::DevicesArgs;
 pub use eval::EvalArgs;
 pub use generate::GenerateArgs;
+pub use plan::PlanArgs;
 pub use run::RunArgs;
 pub use score::ScoreArgs;
 
@@ -74,6 +76,8 @@ struct Globals {
 enum Command {
     /// Runs a recipe: a list of stages, each from model folder to model folder.
     Run(RunArgs),
+    /// Says what a recipe needs of memory before anything starts, and whether it fits.
+    Plan(PlanArgs),
     /// Measures how often a model solves a task's held-out problems.
     Eval(EvalArgs),
     /// Continues prompts.
@@ -102,6 +106,7 @@ impl Cli {
         let globals = &self.globals;
         match &self.command {
             Command::Run(args) => run::run(args, globals),
+            Command::Plan(args) => plan::run(args, globals),
             Command::Eval(args) => eval::run(args, globals),
             Command::Generate(args) => generate::run(args, globals),
             Command::Score(args) => score::run(args, globals),

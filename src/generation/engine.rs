@@ -11,7 +11,7 @@ use crate::seed::Seed;
 use crate::workers::Workers;
 
 /// Most rows that decode together on one worker.
-const MAX_ROWS: usize = 64;
+pub(crate) const MAX_ROWS: usize = 64;
 
 /// One completion to make.
 #[derive(Clone, Debug)]

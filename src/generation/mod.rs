@@ -6,6 +6,7 @@ mod eos;
 mod sampler;
 mod sampling_params;
 
+pub(crate) use engine::MAX_ROWS;
 pub use engine::{Completion, Engine, FinishReason, GenerationRequest};
 pub use eos::eos_token_ids;
 pub use sampler::{Draw, Sampler};

@@ -3,6 +3,7 @@
 mod diagnosis;
 mod key_path;
 mod overrides;
+mod plan;
 mod toml_overlay;
 
 use std::path::PathBuf;

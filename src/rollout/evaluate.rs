@@ -15,7 +15,7 @@ use crate::tokenizer::Tokenizer;
 use super::{Estimate, Rollout, RolloutGroup, Rollouter, majority, pass_at_1, pass_at_k};
 
 /// Problems evaluated in one call of the engine.
-const PROBLEMS_AT_ONCE: usize = 16;
+pub(crate) const PROBLEMS_AT_ONCE: usize = 16;
 
 /// Draws for each held-out problem wanted, after which a generated task is taken to have no more.
 const MOST_DRAWS: usize = 50;

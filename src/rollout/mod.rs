@@ -19,6 +19,7 @@ pub use advantage_estimator::{AdvantageEstimator, AdvantageInput, TokenAdvantage
 pub use curriculum::{Curriculum, CurriculumConfig, Picked};
 pub use dynamic_sampling::{DynamicSampling, teaches};
 pub use estimators::{Estimate, majority, pass_at_1, pass_at_k};
+pub(crate) use evaluate::PROBLEMS_AT_ONCE;
 pub use evaluate::{EvalConfig, Evaluation, EvaluationInput, evaluate};
 pub use gae::{Gae, GaeConfig, gae};
 pub use kl_penalty::{KlEstimator, KlPenalty};

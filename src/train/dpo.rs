@@ -4,7 +4,7 @@
 use super::example_tokens::{chat, chat_prompt, continued_text, shared_tokens, tokenizer_problem};
 use super::loss::PreferenceLoss;
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
-use super::{DpoConfig, Objective, StageContext, TrainingSample};
+use super::{DpoConfig, Objective, StageContext, TrainingSample, WorstCase};
 use crate::data::{EpochOrder, Preference, read_preferences};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
@@ -35,6 +35,7 @@ pub fn train_dpo(
         objective: &objective,
         optim: &config.optim,
         batching: config.batching,
+        worst: config.worst_case(&pairs.concat()),
     };
     train_supervised(context, policy, plan, &mut |step| {
         let indices = order.indices((step * batch) as u64, batch);
@@ -51,9 +52,17 @@ pub fn train_dpo(
     })
 }
 
+impl DpoConfig {
+    /// The largest step on these samples.
+    pub(super) fn worst_case(&self, samples: &[TrainingSample]) -> WorstCase {
+        let sequences = self.batch.saturating_mul(2).min(samples.len());
+        WorstCase::of(samples, sequences, 2)
+    }
+}
+
 /// The preferences, each answer cut so that it has `longest` tokens with its prompt; those whose
 /// prompt leaves no room are left out.
-fn read_pairs(
+pub(super) fn read_pairs(
     config: &DpoConfig,
     tokenizer: &Tokenizer,
     longest: usize,

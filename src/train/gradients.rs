@@ -20,6 +20,12 @@ impl Gradients {
         }
     }
 
+    /// Sums of ones: what later passes find, whose memory has been touched.
+    pub(super) fn ones(decoder: &Decoder) -> Self {
+        let ones = decoder.trainable().iter().map(Tensor::ones_like);
+        Self::from_sums(ones.collect())
+    }
+
     /// Goes on from sums, in the decoder's order.
     pub(super) fn from_sums(sums: Vec<Tensor<2>>) -> Self {
         Self {

@@ -232,7 +232,13 @@ impl Learner {
         Ok((Some(threshold), Some(kept)))
     }
 
-    fn keep(&self) -> Keep {
+    /// How micro-batches are made and passed.
+    pub(super) fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// What is kept on the way forward.
+    pub(super) fn keep(&self) -> Keep {
         match self.batching.checkpointing {
             true => Keep::BlockInputs,
             false => Keep::Graph,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::SupervisedLoss;
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
-use super::{Batching, OptimConfig, StageContext, TrainingSample};
+use super::{Batching, OptimConfig, StageContext, TrainingSample, WorstCase};
 use crate::data::Prompt;
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Family, ModelConfig};
@@ -145,15 +145,8 @@ pub fn pretrain(
     context: StageContext<'_>,
     config: &PretrainConfig,
 ) -> Result<(Tokenizer, Trained)> {
-    let documents = Documents {
-        task: Arc::from(config.task.build()?),
-        seed: context.seed.named("documents"),
-    };
-    let texts: Result<Vec<String>> = (0..TOKENIZER_DOCUMENTS)
-        .map(|index| documents.text(index))
-        .collect();
-    let tokenizer = train_byte_level_bpe(texts?.into_iter(), &config.tokenizer)?;
-    let model = config.model.model_config(&tokenizer)?;
+    let prepared = config.prepare(context.seed)?;
+    let (model, tokenizer) = (prepared.model.clone(), &prepared.tokenizer);
     let deviation = config.model.initializer_range;
     let decoder = Decoder::random(
         model,
@@ -166,17 +159,69 @@ pub fn pretrain(
         objective: &SupervisedLoss::default(),
         optim: &config.optim,
         batching: config.batching,
+        worst: config.worst_case(prepared.longest),
     };
     let mut sorted = SortedBatches {
-        documents: &documents,
-        tokenizer: &tokenizer,
+        documents: &prepared.documents,
+        tokenizer,
         batch: config.batch,
         longest: config.model.max_position_embeddings,
         part: None,
         batches: Vec::new(),
     };
     let trained = train_supervised(context, decoder, plan, &mut |step| sorted.batch(step))?;
-    Ok((tokenizer, trained))
+    Ok((prepared.tokenizer, trained))
+}
+
+/// What a pretraining stage trains on, and the model's shape.
+pub struct Prepared {
+    /// The tokenizer, trained on the first documents.
+    pub tokenizer: Tokenizer,
+    /// The model's shape.
+    pub model: ModelConfig,
+    /// Tokens of the longest of the first documents.
+    pub(super) longest: usize,
+    documents: Documents,
+}
+
+impl PretrainConfig {
+    /// Trains the tokenizer; `seed` is the stage's.
+    ///
+    /// # Errors
+    /// When a setting is wrong or the task cannot make documents.
+    pub fn prepare(&self, seed: Seed) -> Result<Prepared> {
+        let documents = Documents {
+            task: Arc::from(self.task.build()?),
+            seed: seed.named("documents"),
+        };
+        let texts: Result<Vec<String>> = (0..TOKENIZER_DOCUMENTS)
+            .map(|index| documents.text(index))
+            .collect();
+        let texts = texts?;
+        let tokenizer = train_byte_level_bpe(texts.iter(), &self.tokenizer)?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let encoded = tokenizer.encode_batch(&texts, true)?;
+        // The end-of-text token follows.
+        let longest = encoded.iter().map(|ids| ids.len() + 1).max();
+        let longest = longest.unwrap_or(2);
+        Ok(Prepared {
+            model: self.model.model_config(&tokenizer)?,
+            longest: longest.min(self.model.max_position_embeddings),
+            tokenizer,
+            documents,
+        })
+    }
+
+    /// The largest step, if no document is longer than `longest` tokens.
+    pub(super) fn worst_case(&self, longest: usize) -> WorstCase {
+        WorstCase {
+            sequences: self.batch,
+            together: 1,
+            longest,
+            shortest: 2,
+            prompt_tokens: 1,
+        }
+    }
 }
 
 /// The documents: a problem and a trace of it, one after the other.

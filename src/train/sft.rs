@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::{SupervisedLoss, SupervisedLossKind};
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
-use super::{Batching, LossOn, OptimConfig, StageContext, TrainingSample, supervised_sample};
+use super::{
+    Batching, LossOn, OptimConfig, StageContext, TrainingSample, WorstCase, supervised_sample,
+};
 use crate::data::{EpochOrder, pack, read_examples};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, LoraConfig};
@@ -90,6 +92,22 @@ impl SftConfig {
     }
 }
 
+impl SftConfig {
+    /// The largest step on these samples.
+    pub(super) fn worst_case(&self, samples: &[TrainingSample]) -> WorstCase {
+        // A row holds no fewer tokens than the longest sample, and at most `max_tokens`.
+        let sequences = match self.packing {
+            true => {
+                let tokens: usize = samples.iter().map(|sample| sample.ids.len()).sum();
+                let mean = tokens.div_ceil(samples.len().max(1)).max(1);
+                self.batch.saturating_mul(self.max_tokens.div_ceil(mean))
+            }
+            false => self.batch,
+        };
+        WorstCase::of(samples, sequences.min(samples.len()), 1)
+    }
+}
+
 /// Trains `decoder` on the examples of `config.data`.
 ///
 /// # Errors
@@ -122,6 +140,7 @@ pub fn train_sft(
         objective: &SupervisedLoss { kind: config.loss },
         optim: &config.optim,
         batching: config.batching,
+        worst: config.worst_case(&samples),
     };
     train_supervised(context, decoder, plan, &mut |step| {
         let indices = order.indices((step * batch) as u64, batch);
@@ -131,7 +150,7 @@ pub fn train_sft(
 }
 
 /// The examples, cut to `longest` tokens; those that have none to learn then are left out.
-fn read_samples(
+pub(super) fn read_samples(
     config: &SftConfig,
     tokenizer: &Tokenizer,
     longest: usize,

@@ -10,7 +10,7 @@ use crate::workers::Workers;
 
 /// Most tokens of a slice on the CPU, padding included; neighbours that must stay together may
 /// exceed it.
-const SLICE_TOKENS: usize = 1024;
+pub(super) const SLICE_TOKENS: usize = 1024;
 
 /// A model of more weights than this (128 MiB of f32) fills the cores from inside its operations,
 /// and gradients of its own for every worker would cost too much memory.
@@ -20,9 +20,17 @@ const MOST_SHARED_WEIGHTS: usize = 1 << 25;
 pub(super) fn learning_workers(decoder: &Decoder, workers: &Workers) -> Workers {
     let weights = decoder.parameters().iter();
     let weights: usize = weights.map(|w| w.dims().iter().product::<usize>()).sum();
+    match gradient_workers_for(weights, workers.count()) {
+        1 => workers.joined(),
+        _ => *workers,
+    }
+}
+
+/// How many of `workers` take gradients of a model of so many weights.
+pub(super) fn gradient_workers_for(weights: usize, workers: usize) -> usize {
     match weights > MOST_SHARED_WEIGHTS {
-        true => workers.joined(),
-        false => *workers,
+        true => 1,
+        false => workers,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Batching, Learner, Objective, OptimConfig, StageContext, StepRecord, StepStats, TrainingSample,
+    WorstCase,
 };
 use crate::error::Result;
 use crate::model::Decoder;
@@ -24,6 +25,8 @@ pub struct SupervisedPlan<'a> {
     pub optim: &'a OptimConfig,
     /// Micro-batches.
     pub batching: Batching,
+    /// The largest step that may come.
+    pub worst: WorstCase,
 }
 
 /// What a stage ends with.
@@ -56,6 +59,9 @@ pub fn train_supervised(
     samples: &mut dyn FnMut(usize) -> Result<Vec<TrainingSample>>,
 ) -> Result<Trained> {
     let (mut progress, mut learner) = restore(context, decoder, &plan)?;
+    if progress.step < plan.steps {
+        learner.rehearse(plan.worst, plan.objective, context.workers)?;
+    }
     let mut metrics = context.log("metrics.jsonl", progress.step)?;
     let mut bar = context
         .screen

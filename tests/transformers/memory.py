@@ -1,6 +1,6 @@
 """Measures the peak memory of training steps with torch, transformers and PEFT, beside emberl's.
 
-usage: python memory.py model DIR [--shape qwen2.5-0.5b|tiny]
+usage: python memory.py model DIR [--shape qwen2.5-0.5b|60m|20m|tiny]
        python memory.py data FILE --tokenizer DIR [--rows 8] [--tokens 512] [--steps 3]
        python memory.py torch --model DIR --mode full|lora [--checkpointing] [--batch 8]
                 [--tokens 512] [--steps 2] [--threads 4] [--head full|chunked] [--env NAME=VALUE]
@@ -54,6 +54,8 @@ TOKENIZER = Path(__file__).resolve().parent.parent / "fixtures/oracle/tokenizer_
 SHAPE_KEYS = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
               "num_key_value_heads", "vocab_size", "max_position_embeddings"]
 SHAPES = {"qwen2.5-0.5b": [896, 4864, 24, 14, 2, 151936, 32768],
+          "60m": [640, 1728, 10, 10, 2, 32000, 4096],
+          "20m": [384, 1024, 8, 6, 2, 16000, 4096],
           "tiny": [64, 128, 3, 4, 2, 1024, 2048]}
 
 

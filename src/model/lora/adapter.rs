@@ -8,9 +8,10 @@ use rand_distr::{Distribution, Uniform};
 use super::config::{LoraConfig, prefixed};
 use super::layout::{AdapterLayout, check_names};
 use crate::error::{Error, Result};
+use crate::model::ModelConfig;
 use crate::model::decoder::Decoder;
 use crate::model::folder::matrix;
-use crate::model::parameters::Index;
+use crate::model::parameters::{Index, ParameterLayout};
 use crate::seed::Seed;
 
 /// A low-rank adapter for one shape of decoder.
@@ -39,9 +40,7 @@ impl Adapter {
     /// # Errors
     /// When a setting (named `lora.…`) is out of range or means what `decoder` does not have.
     pub fn fresh(config: &LoraConfig, decoder: &Decoder, seed: Seed) -> Result<Self> {
-        let layout = check_names(config, &decoder.layout)
-            .and_then(|()| AdapterLayout::new(config, &decoder.layout))
-            .map_err(|error| prefixed(error, "lora"))?;
+        let layout = Self::layout_of(config, &decoder.layout)?;
         let device = decoder.device();
         let fresh = |(index, (name, shape)): (usize, (&String, &Vec<usize>))| {
             let count = shape.iter().product();
@@ -54,6 +53,24 @@ impl Adapter {
         let named = layout.names.iter().zip(&layout.shapes);
         let tensors = named.enumerate().map(fresh).collect();
         Ok(Self::new(config.clone(), layout, tensors))
+    }
+
+    /// Names and shapes of the tensors that [`Adapter::fresh`] makes for a model of this shape.
+    ///
+    /// # Errors
+    /// As [`Adapter::fresh`].
+    pub fn names_and_shapes(
+        config: &LoraConfig,
+        model: &ModelConfig,
+    ) -> Result<(Vec<String>, Vec<Vec<usize>>)> {
+        let layout = Self::layout_of(config, &ParameterLayout::new(model))?;
+        Ok((layout.names, layout.shapes))
+    }
+
+    fn layout_of(config: &LoraConfig, base: &ParameterLayout) -> Result<AdapterLayout> {
+        check_names(config, base)
+            .and_then(|()| AdapterLayout::new(config, base))
+            .map_err(|error| prefixed(error, "lora"))
     }
 
     pub(super) fn new(config: LoraConfig, layout: AdapterLayout, tensors: Vec<Tensor<2>>) -> Self {

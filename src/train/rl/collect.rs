@@ -56,7 +56,7 @@ impl Rl<'_> {
             }
             let picked = self.pick(progress, collected.next_problem, wanted);
             collected.next_problem = picked.next;
-            for problems in picked.problems.chunks(self.groups_per_batch()) {
+            for problems in picked.problems.chunks(config.groups_per_batch()) {
                 let first = collected.groups.len();
                 let known = self.recall(progress.step, problems, first, &mut journal)?;
                 let is_known = known.is_some();
@@ -143,13 +143,6 @@ impl Rl<'_> {
 
     fn rollout_seed(&self, step: usize) -> Seed {
         self.step_seed(step).named("rollout")
-    }
-
-    fn groups_per_batch(&self) -> usize {
-        match self.config.rollout_batch {
-            0 => self.config.prompts_per_step,
-            batch => (batch / self.config.group_size).max(1),
-        }
     }
 
     fn keeps(&self, group: &RolloutGroup) -> bool {

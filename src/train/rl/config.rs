@@ -12,7 +12,8 @@ use crate::rewards::{RewardConfig, Rubric};
 use crate::rollout::{AdvantageEstimator, CurriculumConfig, DynamicSampling, KlPenalty};
 use crate::tasks::TaskConfig;
 use crate::train::loss::PolicyLossConfig;
-use crate::train::{Batching, OptimConfig, SamplerCorrection};
+use crate::train::plan::PromptTokens;
+use crate::train::{Batching, OptimConfig, SamplerCorrection, WorstCase};
 
 /// Settings of a `grpo` or `ppo` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,6 +241,31 @@ impl RlConfig {
         }
     }
 
+    /// Problems whose completions are generated together.
+    pub(in crate::train) fn groups_per_batch(&self) -> usize {
+        match self.rollout_batch {
+            0 => self.prompts_per_step,
+            batch => (batch / self.group_size).max(1),
+        }
+    }
+
+    /// The largest optimiser step, of a model with room for so many positions.
+    pub(in crate::train) fn worst_case(
+        &self,
+        prompts: PromptTokens,
+        positions: usize,
+    ) -> WorstCase {
+        let completions = self.prompts_per_step * self.group_size;
+        let longest = prompts.longest + self.sampling.max_completion_tokens;
+        WorstCase {
+            sequences: completions.div_ceil(self.mini_batches),
+            together: 1,
+            longest: longest.min(positions),
+            shortest: prompts.shortest + 1,
+            prompt_tokens: prompts.shortest,
+        }
+    }
+
     /// Optimiser steps of one rollout.
     pub(super) fn updates_per_step(&self) -> usize {
         self.inner_epochs * self.mini_batches
@@ -251,14 +277,14 @@ impl RlConfig {
     }
 
     /// Whether something is compared with the policy's log-probabilities before its updates.
-    pub(super) fn needs_old_logprobs(&self) -> bool {
+    pub(in crate::train) fn needs_old_logprobs(&self) -> bool {
         self.updates_per_step() > 1
             || self.sampler_correction.is_some()
             || self.kl_penalty().is_some()
     }
 
     /// Whether something is compared with a reference model.
-    pub(super) fn needs_reference(&self) -> bool {
+    pub(in crate::train) fn needs_reference(&self) -> bool {
         self.loss.kl_coef != 0.0 || self.kl_penalty().is_some()
     }
 }

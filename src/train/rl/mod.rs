@@ -13,6 +13,7 @@ mod describe;
 mod journal;
 mod learn;
 mod reference;
+mod rehearsal;
 mod samples;
 mod state;
 
@@ -122,6 +123,9 @@ impl<'a> Rl<'a> {
             mut progress,
             mut samples,
         } = self.restore(policy)?;
+        if progress.step < steps {
+            self.rehearse(&actors)?;
+        }
         let mut metrics = context.log("metrics.jsonl", progress.step)?;
         let mut samples_log = context.log("samples.jsonl", progress.step)?;
         let mut bar = context

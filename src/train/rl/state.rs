@@ -87,7 +87,8 @@ impl RlProgress {
 }
 
 impl Rl<'_> {
-    /// The stage as it was left, or at its start.
+    /// The stage as it was left, or at its start from `policy`, which nobody else should hold: its
+    /// weights are changed in their own memory then.
     pub(super) fn restore(&self, policy: Decoder) -> Result<Restored> {
         let config = self.config;
         let (optim, batching) = (config.optim.clone(), config.batching);

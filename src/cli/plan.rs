@@ -1,0 +1,255 @@
+//! `emberl plan`: what a recipe needs of memory, and whether it fits.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::{Globals, device_choice};
+use crate::device::DeviceSpec;
+use crate::error::Error;
+use crate::memory;
+use crate::recipe::{self, Recipe, Stage};
+use crate::report::Table;
+use crate::train::{Machine, PhasePlan, StagePlan};
+
+/// What `emberl plan` is told.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// Changes a setting: `stage.grpo.batching.checkpointing=true`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Prints one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a recipe needs and what there is.
+#[derive(Debug, Serialize)]
+struct Plan {
+    device: DeviceSpec,
+    workers: usize,
+    /// The largest stage's.
+    peak_bytes: usize,
+    /// What the device has left; none if it does not say.
+    available_bytes: Option<u64>,
+    /// Whether the one is within the other; none if that is not known.
+    fits: Option<bool>,
+    stages: Vec<StagePlan>,
+    /// Settings that would lower the peak, if it does not fit, the best first.
+    advice: Vec<Advice>,
+}
+
+/// A setting that would lower the peak.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Advice {
+    /// As `--set` takes it.
+    set: String,
+    /// By how much.
+    saves_bytes: usize,
+}
+
+/// Prints the plan.
+///
+/// # Errors
+/// When the recipe, its model's configuration or its data is broken, and when it does not fit.
+pub(super) fn run(args: &PlanArgs, globals: &Globals) -> Result<()> {
+    let mut recipe = load(args, &[])?;
+    if let Some(device) = globals.device()? {
+        recipe.device = device;
+    }
+    let device = device_choice::choose(&recipe.device);
+    let machine = machine(&device, recipe.workers);
+    let plan = Plan::new(args, &recipe, device, machine)?;
+    match args.json {
+        true => {
+            let text = serde_json::to_string_pretty(&plan).context("cannot be written as JSON")?;
+            super::print(&format!("{text}\n"))?;
+        }
+        false => super::print(&plan.describe())?,
+    }
+    match (plan.fits, plan.available_bytes) {
+        (Some(false), Some(available)) => bail!(
+            "does not fit: needs {}, the device has {} left",
+            gigabytes(plan.peak_bytes),
+            gigabytes(available as usize)
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn load(args: &PlanArgs, more: &[String]) -> Result<Recipe> {
+    let settings = [&args.set, more].concat();
+    let recipe: Recipe = recipe::load(&args.recipe, &settings)?;
+    recipe.validate().map_err(|error| Error::Recipe {
+        recipe: args.recipe.clone(),
+        problem: error.to_string(),
+    })?;
+    Ok(recipe)
+}
+
+fn machine(device: &DeviceSpec, workers: usize) -> Machine {
+    let is_cpu = *device == DeviceSpec::Cpu;
+    let suited = match is_cpu {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => 1,
+    };
+    Machine {
+        is_cpu,
+        workers: if workers == 0 { suited } else { workers },
+    }
+}
+
+impl Plan {
+    fn new(args: &PlanArgs, recipe: &Recipe, device: DeviceSpec, machine: Machine) -> Result<Self> {
+        let stages = recipe.plan(machine)?;
+        let peak_bytes = peak(&stages);
+        let available_bytes = match machine.is_cpu {
+            true => memory::available_bytes(),
+            false => None,
+        };
+        let fits = available_bytes.map(|available| peak_bytes as u64 <= available);
+        let advice = match fits {
+            Some(false) => advice(args, recipe, &stages, machine),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            device,
+            workers: machine.workers,
+            peak_bytes,
+            available_bytes,
+            fits,
+            stages,
+            advice,
+        })
+    }
+
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for stage in &self.stages {
+            text += &format!("{}\n\n{}\n", stage.name, table(stage));
+        }
+        text += &format!("peak       {}\n", gigabytes(self.peak_bytes));
+        text += &match self.available_bytes {
+            Some(available) => format!("available  {}\n", gigabytes(available as usize)),
+            None => format!("available  unknown: `{}` does not say\n", self.device),
+        };
+        match self.fits {
+            Some(true) => text += "it fits\n",
+            Some(false) => text += "it does not fit\n",
+            None => {}
+        }
+        for advice in &self.advice {
+            let saved = gigabytes(advice.saves_bytes);
+            text += &format!("  --set {:<48} saves {saved}\n", advice.set);
+        }
+        text
+    }
+}
+
+/// A line a phase with its largest parts, in the order of their sizes.
+fn table(stage: &StagePlan) -> Table {
+    let mut table = Table::new(["phase", "needs", "of which"]);
+    for phase in &stage.phases {
+        table.row([phase.name.to_owned(), gigabytes(phase.bytes), parts(phase)]);
+    }
+    table
+}
+
+fn parts(phase: &PhasePlan) -> String {
+    let mut parts = phase.parts.clone();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let parts = parts.iter();
+    let parts: Vec<_> = parts
+        .map(|part| format!("{} {}", part.name, gigabytes(part.bytes)))
+        .collect();
+    parts.join(" + ")
+}
+
+fn peak(stages: &[StagePlan]) -> usize {
+    stages
+        .iter()
+        .map(|stage| stage.peak_bytes)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Settings of the largest stage that would lower the peak, the best first.
+fn advice(args: &PlanArgs, recipe: &Recipe, stages: &[StagePlan], machine: Machine) -> Vec<Advice> {
+    let before = peak(stages);
+    let largest = stages.iter().position(|stage| stage.peak_bytes == before);
+    let Some(largest) = largest else {
+        return Vec::new();
+    };
+    let after = |set: &String| {
+        // A setting that the stage refuses is none to recommend.
+        let changed = load(args, std::slice::from_ref(set)).ok()?;
+        Some(changed.plan(machine).ok()?.get(largest)?.peak_bytes)
+    };
+    let mut found: Vec<Advice> = candidates(&recipe.stages[largest])
+        .into_iter()
+        .filter_map(|set| {
+            let saves_bytes = before.saturating_sub(after(&set)?);
+            (saves_bytes > 0).then_some(Advice { set, saves_bytes })
+        })
+        .collect();
+    found.sort_by_key(|advice| std::cmp::Reverse(advice.saves_bytes));
+    found
+}
+
+/// Settings that may lower a stage's peak.
+fn candidates(stage: &Stage) -> Vec<String> {
+    let mut settings = vec![
+        "batching.checkpointing=true".to_owned(),
+        "optim.kind=\"adamw_8bit\"".to_owned(),
+        "optim.kind=\"adafactor\"".to_owned(),
+    ];
+    if !matches!(stage, Stage::Pretrain(_)) && stage.lora().is_none() {
+        settings.push("lora.rank=16".to_owned());
+    }
+    let (batching, sequences) = match stage {
+        Stage::Pretrain(config) => (config.batching, config.batch),
+        Stage::Sft(config) => (config.batching, config.batch),
+        Stage::Dpo(config) => (config.batching, 2 * config.batch),
+        Stage::Grpo(config) | Stage::Ppo(config) => {
+            let completions = config.prompts_per_step * config.group_size;
+            let together = match config.rollout_batch {
+                0 => completions,
+                batch => batch,
+            };
+            let batch = (together / 2).max(config.group_size);
+            settings.push(format!("rollout_batch={batch}"));
+            let tokens = config.sampling.max_completion_tokens;
+            settings.push(format!(
+                "sampling.max_completion_tokens={}",
+                tokens.div_ceil(2)
+            ));
+            (config.batching, completions)
+        }
+    };
+    let together = match batching.micro_batch {
+        0 => sequences,
+        most => most,
+    };
+    // Pairs stay together.
+    let half = (together / 2).next_multiple_of(2);
+    if half < together {
+        settings.push(format!("batching.micro_batch={half}"));
+    }
+    let name = stage.name();
+    settings
+        .iter()
+        .map(|setting| format!("stage.{name}.{setting}"))
+        .collect()
+}
+
+/// A size for people.
+fn gigabytes(bytes: usize) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}

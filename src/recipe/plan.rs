@@ -1,0 +1,78 @@
+//! What a recipe needs of memory, before anything starts: no weights are read, no device is opened.
+
+use crate::error::{Error, Result};
+use crate::model::ModelConfig;
+use crate::recipe::{Recipe, Stage};
+use crate::seed::Seed;
+use crate::tokenizer::Tokenizer;
+use crate::train::{Machine, Prepared, StagePlan};
+
+/// What a stage starts from.
+struct Start {
+    model: ModelConfig,
+    tokenizer: Tokenizer,
+}
+
+impl Recipe {
+    /// What every stage needs on `machine`.
+    ///
+    /// Of the models that stages make only the shapes are foretold; the first stage's model folder
+    /// and all data must be there.
+    ///
+    /// # Errors
+    /// When the model's configuration or tokenizer, or a stage's data, is missing or broken.
+    pub fn plan(&self, machine: Machine) -> Result<Vec<StagePlan>> {
+        let mut start = match &self.model {
+            Some(folder) => Some(Start {
+                model: ModelConfig::load(folder)?,
+                tokenizer: Tokenizer::load(folder)?,
+            }),
+            None => None,
+        };
+        let mut plans = Vec::with_capacity(self.stages.len());
+        for (index, stage) in self.stages.iter().enumerate() {
+            if let Stage::Pretrain(config) = stage {
+                let prepared = config.prepare(self.stage_seed(index))?;
+                let workload = config.workload(&prepared);
+                plans.push(workload.plan(stage.name(), machine)?);
+                let Prepared {
+                    model, tokenizer, ..
+                } = prepared;
+                start = Some(Start { model, tokenizer });
+                continue;
+            }
+            let no_model =
+                || Error::setting("model", "unset, the first stage needs a model folder");
+            let start = start.as_mut().ok_or_else(no_model)?;
+            plans.push(self.plan_stage(stage, start, machine)?);
+            // Stages write their models as f32.
+            start.model.dtype = crate::model::WeightDtype::F32;
+        }
+        Ok(plans)
+    }
+
+    fn plan_stage(&self, stage: &Stage, start: &Start, machine: Machine) -> Result<StagePlan> {
+        let Start { model, tokenizer } = start;
+        let mut workload = match stage {
+            Stage::Pretrain(_) => unreachable!("a pretraining stage starts from nothing"),
+            Stage::Sft(config) => config.workload(model, tokenizer)?,
+            Stage::Dpo(config) => config.workload(model, tokenizer)?,
+            Stage::Grpo(config) => config.workload(model, tokenizer, None, &self.eval)?,
+            Stage::Ppo(config) => {
+                let critic = config.critic.as_ref().map(|critic| &critic.optim);
+                let usual = crate::train::OptimConfig::default();
+                let critic = critic.unwrap_or(&usual);
+                let mut workload = config.workload(model, tokenizer, Some(critic), &self.eval)?;
+                workload.stored_bytes = model.dtype.bytes();
+                return workload.plan(stage.name(), machine);
+            }
+        };
+        workload.stored_bytes = model.dtype.bytes();
+        workload.plan(stage.name(), machine)
+    }
+
+    /// Where a stage's randomness comes from.
+    pub(crate) fn stage_seed(&self, index: usize) -> Seed {
+        Seed::new(self.seed).named("stage").child(index as u64)
+    }
+}

@@ -1,0 +1,120 @@
+//! What a slice holds on its way through the blocks and back, in numbers.
+//!
+//! Of a block, autodiff keeps what its backward steps read: the inputs of both norms and of every
+//! linear map whose weight is trained; queries, keys, values and attended values; of the scores
+//! `[H, T]` a token the shifted ones, their exponentials and the weights; of the gated MLP gate,
+//! sigmoid, `silu`, up and product. Sums, reshapes and rotations keep nothing.
+
+use super::Sizes;
+use crate::ops::TILE_VALUES;
+
+/// Tensors of a tile of the head that are in memory together on the way back: logarithms,
+/// probabilities and the gradient.
+const HEAD_TILES: usize = 3;
+/// The same where there is no way back: the logits and their exponentials.
+const HEAD_TILES_FORWARD: usize = 2;
+/// Tensors of inner width that stand beside a block's graph while it is left.
+const LEAVING_INNER: usize = 2;
+/// Tensors as large as the scores that do.
+const LEAVING_SCORES: usize = 4;
+/// Tensors as large as the scores that a block without a graph has at a time.
+const PASSING_SCORES: usize = 2;
+
+/// Rows of a slice, all of the same width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::train) struct SliceShape {
+    /// Sequences.
+    pub rows: usize,
+    /// Tokens of each, padding included.
+    pub columns: usize,
+    /// Tokens that are trained on, of all rows.
+    pub trained: usize,
+}
+
+impl SliceShape {
+    /// Tokens, padding included.
+    pub(super) fn tokens(self) -> usize {
+        self.rows * self.columns
+    }
+
+    fn scores(self, sizes: &Sizes) -> usize {
+        self.tokens() * self.columns * sizes.heads
+    }
+}
+
+impl Sizes {
+    /// Numbers that a block's graph keeps.
+    pub(super) fn kept_in_block(&self, slice: SliceShape) -> usize {
+        let when = |kept: bool, width: usize| if kept { width } else { 0 };
+        let is_kept =
+            |input: fn(&super::sizes::Adapted) -> bool| self.adapter.as_ref().is_none_or(input);
+        let norms = 2 * self.hidden + when(self.has_head_norms, self.queries + self.keys);
+        let attention = self.queries + 2 * self.keys;
+        let inputs = when(is_kept(|on| on.attention_input), self.hidden)
+            + when(is_kept(|on| on.attended), self.queries)
+            + when(is_kept(|on| on.feed_forward_input), self.hidden)
+            + when(is_kept(|on| on.product), self.inner);
+        let ranks = self.adapter.map_or(0, |adapted| adapted.ranks);
+        let per_token = norms + attention + inputs + ranks + 4 * self.inner;
+        slice.tokens() * per_token + 3 * slice.scores(self)
+    }
+
+    /// Numbers beside what a block's graph keeps, while it is left.
+    fn leaving_block(&self, slice: SliceShape) -> usize {
+        let inner = slice.tokens() * self.inner;
+        // The attention is left last, when what the MLP kept is gone.
+        let attention = (LEAVING_SCORES * slice.scores(self)).saturating_sub(5 * inner);
+        slice.tokens() * 2 * self.hidden + (LEAVING_INNER * inner).max(attention)
+    }
+
+    /// Numbers that a block holds where there is no way back.
+    pub(super) fn passing_block(&self, slice: SliceShape) -> usize {
+        let attention = slice.tokens() * 3 * self.queries + PASSING_SCORES * slice.scores(self);
+        let feed_forward = slice.tokens() * 3 * self.inner;
+        slice.tokens() * 3 * self.hidden + attention.max(feed_forward)
+    }
+
+    /// Numbers that the head holds of `tokens` states, their own included.
+    pub(super) fn head(&self, tokens: usize, is_trained: bool) -> usize {
+        let entries = (TILE_VALUES / tokens.max(1)).clamp(1, self.vocabulary.max(1));
+        let tensors = match is_trained {
+            true => HEAD_TILES,
+            false => HEAD_TILES_FORWARD,
+        };
+        let weights = match is_trained && self.adapter.is_none() {
+            // The tile's gradient, and the sum of it and what was there.
+            true => 2 * entries * self.hidden,
+            false => 0,
+        };
+        let states = if is_trained { 3 } else { 1 };
+        tensors * tokens * entries + weights + states * tokens * self.hidden
+    }
+
+    /// Numbers of a slice in flight on its way through all blocks and back, at their most: what is
+    /// kept, what is temporary, and gradients of weights not yet added to their sums.
+    pub(super) fn learning(&self, slice: SliceShape, checkpointing: bool) -> usize {
+        let block = self.kept_in_block(slice);
+        let states = slice.tokens() * self.hidden;
+        let head = self.head(slice.trained, true);
+        let leaving = self.leaving_block(slice);
+        let in_blocks = match self.adapter {
+            Some(_) => self.trained(),
+            None => self.in_blocks,
+        };
+        if checkpointing {
+            let inputs = (self.blocks + 2) * states;
+            let again = block + leaving + in_blocks / self.blocks.max(1);
+            return inputs + head.max(again);
+        }
+        let whole = self.blocks * block + 3 * states;
+        let at_the_end = block + leaving + in_blocks;
+        (whole + head.max(leaving)).max(at_the_end)
+    }
+
+    /// Numbers of a slice that is only scored.
+    pub(super) fn scoring(&self, slice: SliceShape) -> usize {
+        let states = slice.tokens() * self.hidden;
+        let blocks = self.passing_block(slice);
+        states + blocks.max(states + self.head(slice.trained, false))
+    }
+}

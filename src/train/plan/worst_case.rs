@@ -1,0 +1,137 @@
+//! The largest slice that a stage can meet: what is planned for, and rehearsed.
+
+use super::activations::SliceShape;
+use super::{Machine, Sizes};
+use crate::train::slicing::{SLICE_TOKENS, gradient_workers_for};
+use crate::train::{Batching, TrainingSample};
+
+/// The samples of an optimiser step, as long as they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorstCase {
+    /// Sequences a step.
+    pub sequences: usize,
+    /// Neighbours that stay together.
+    pub together: usize,
+    /// Tokens of the longest sequence.
+    pub longest: usize,
+    /// Tokens of the shortest.
+    pub shortest: usize,
+    /// Tokens that every sequence begins with and that are not trained on, at least 1.
+    pub prompt_tokens: usize,
+}
+
+/// Slices of one shape, worked on at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::train) struct InFlight {
+    /// The shape of each.
+    pub slice: SliceShape,
+    /// Slices.
+    pub count: usize,
+}
+
+impl WorstCase {
+    /// The worst of samples of which a step takes `sequences`.
+    pub(in crate::train) fn of(
+        samples: &[TrainingSample],
+        sequences: usize,
+        together: usize,
+    ) -> Self {
+        let lengths = || samples.iter().map(|sample| sample.ids.len());
+        let prompts = samples.iter().map(|sample| sample.prompt_tokens);
+        Self {
+            sequences,
+            together,
+            longest: lengths().max().unwrap_or(1),
+            shortest: lengths().min().unwrap_or(1),
+            prompt_tokens: prompts.min().unwrap_or(1),
+        }
+    }
+
+    /// The slices of a micro-batch that learns.
+    pub(in crate::train) fn learning(
+        self,
+        sizes: &Sizes,
+        batching: Batching,
+        machine: Machine,
+    ) -> InFlight {
+        let workers = gradient_workers_for(sizes.weights, machine.workers);
+        let cost = |slice| sizes.learning(slice, batching.checkpointing);
+        self.slices(batching, machine, workers, self.together, &cost)
+    }
+
+    /// The slices of a micro-batch that is only scored.
+    pub(in crate::train) fn scoring(
+        self,
+        sizes: &Sizes,
+        batching: Batching,
+        machine: Machine,
+    ) -> InFlight {
+        let cost = |slice| sizes.scoring(slice);
+        self.slices(batching, machine, machine.workers, 1, &cost)
+    }
+
+    fn slices(
+        self,
+        batching: Batching,
+        machine: Machine,
+        workers: usize,
+        together: usize,
+        cost: &dyn Fn(SliceShape) -> usize,
+    ) -> InFlight {
+        let sequences = match batching.micro_batch {
+            0 => self.sequences,
+            most => most.min(self.sequences),
+        };
+        if !machine.is_cpu {
+            let slice = self.shape(sequences, self.longest, self.longest.next_power_of_two());
+            return InFlight { slice, count: 1 };
+        }
+        let share = (sequences * self.longest).div_ceil(workers);
+        let most = share.clamp(1, SLICE_TOKENS);
+        let rows = (most / self.longest.max(1)) / together * together;
+        let rows = rows.clamp(together, sequences.max(together));
+        let long = self.shape(rows, self.longest, self.longest);
+        // More sequences that are a little shorter may fill a slice better.
+        let more = rows + together;
+        let length = (most / more).min(self.longest);
+        let mut slice = long;
+        if length >= self.shortest && more <= sequences {
+            let full = self.shape(more, length, length);
+            if cost(full) > cost(long) {
+                slice = full;
+            }
+        }
+        InFlight {
+            slice,
+            count: workers.min(sequences.div_ceil(slice.rows)).max(1),
+        }
+    }
+
+    fn shape(self, rows: usize, length: usize, columns: usize) -> SliceShape {
+        SliceShape {
+            rows,
+            columns,
+            trained: rows * length.saturating_sub(self.prompt_tokens).max(1),
+        }
+    }
+}
+
+impl InFlight {
+    /// Samples that fill the slices, with values of every kind that a loss may ask for.
+    pub(in crate::train) fn samples(self, worst: WorstCase) -> Vec<TrainingSample> {
+        let length = self.slice.columns.min(worst.longest).max(2);
+        let prompt = worst.prompt_tokens.clamp(1, length - 1);
+        let tokens = length - prompt;
+        let sample = TrainingSample {
+            advantages: vec![1.0; tokens],
+            old_logprobs: vec![-1.0; tokens],
+            ref_logprobs: vec![-1.0; tokens],
+            sampler_logprobs: vec![-1.0; tokens],
+            returns: vec![0.0; tokens],
+            old_values: vec![0.0; tokens],
+            sampler_ratio: vec![1.0; tokens],
+            ..TrainingSample::new(&vec![0; prompt], &vec![0; tokens])
+        };
+        vec![sample; self.slice.rows * self.count]
+    }
+}
