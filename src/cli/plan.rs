@@ -11,7 +11,6 @@ use crate::device::DeviceSpec;
 use crate::error::Error;
 use crate::memory;
 use crate::recipe::{self, Recipe, Stage};
-use crate::report::Table;
 use crate::train::{Machine, PhasePlan, StagePlan};
 
 /// What `emberl plan` is told.
@@ -74,8 +73,8 @@ pub(super) fn run(args: &PlanArgs, globals: &Globals) -> Result<()> {
     match (plan.fits, plan.available_bytes) {
         (Some(false), Some(available)) => bail!(
             "does not fit: needs {}, the device has {} left",
-            gigabytes(plan.peak_bytes),
-            gigabytes(available as usize)
+            size(plan.peak_bytes),
+            size(available as usize)
         ),
         _ => Ok(()),
     }
@@ -130,11 +129,11 @@ impl Plan {
     fn describe(&self) -> String {
         let mut text = String::new();
         for stage in &self.stages {
-            text += &format!("{}\n\n{}\n", stage.name, table(stage));
+            text += &lines(stage);
         }
-        text += &format!("peak       {}\n", gigabytes(self.peak_bytes));
+        text += &format!("peak       {}\n", size(self.peak_bytes));
         text += &match self.available_bytes {
-            Some(available) => format!("available  {}\n", gigabytes(available as usize)),
+            Some(available) => format!("available  {}\n", size(available as usize)),
             None => format!("available  unknown: `{}` does not say\n", self.device),
         };
         match self.fits {
@@ -143,30 +142,27 @@ impl Plan {
             None => {}
         }
         for advice in &self.advice {
-            let saved = gigabytes(advice.saves_bytes);
+            let saved = size(advice.saves_bytes);
             text += &format!("  --set {:<48} saves {saved}\n", advice.set);
         }
         text
     }
 }
 
-/// A line a phase with its largest parts, in the order of their sizes.
-fn table(stage: &StagePlan) -> Table {
-    let mut table = Table::new(["phase", "needs", "of which"]);
-    for phase in &stage.phases {
-        table.row([phase.name.to_owned(), gigabytes(phase.bytes), parts(phase)]);
-    }
-    table
-}
-
-fn parts(phase: &PhasePlan) -> String {
-    let mut parts = phase.parts.clone();
-    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
-    let parts = parts.iter();
-    let parts: Vec<_> = parts
-        .map(|part| format!("{} {}", part.name, gigabytes(part.bytes)))
-        .collect();
-    parts.join(" + ")
+/// A line a phase: what it needs, and its parts, the largest first.
+fn lines(stage: &StagePlan) -> String {
+    let line = |phase: &PhasePlan| {
+        let mut parts = phase.parts.clone();
+        parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+        let parts = parts.iter();
+        let parts: Vec<_> = parts
+            .map(|part| format!("{} {}", part.name, size(part.bytes)))
+            .collect();
+        let (name, needs) = (phase.name, size(phase.bytes));
+        format!("  {name:<14}  {needs:>9}  {}\n", parts.join(", "))
+    };
+    let phases: String = stage.phases.iter().map(line).collect();
+    format!("{}\n{phases}\n", stage.name)
 }
 
 fn peak(stages: &[StagePlan]) -> usize {
@@ -247,9 +243,52 @@ fn candidates(stage: &Stage) -> Vec<String> {
 }
 
 /// A size for people.
-fn gigabytes(bytes: usize) -> String {
+fn size(bytes: usize) -> String {
     match bytes {
         0..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
         _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::PartPlan;
+
+    #[test]
+    fn the_answer_has_a_line_a_phase_and_what_would_help() {
+        let part = |name, bytes| PartPlan { name, bytes };
+        let phase = PhasePlan {
+            name: "learn",
+            bytes: 3_500_000_000,
+            parts: vec![part("process", 500_000_000), part("weights", 3_000_000_000)],
+        };
+        let stage = StagePlan {
+            name: "sft".into(),
+            peak_bytes: phase.bytes,
+            phases: vec![phase],
+        };
+        let plan = Plan {
+            device: DeviceSpec::Cpu,
+            workers: 4,
+            peak_bytes: stage.peak_bytes,
+            available_bytes: Some(2_000_000_000),
+            fits: Some(false),
+            stages: vec![stage],
+            advice: vec![Advice {
+                set: "stage.sft.lora.rank=16".into(),
+                saves_bytes: 1_000_000_000,
+            }],
+        };
+        let expected = "\
+sft
+  learn             3.50 GB  weights 3.00 GB, process 500 MB
+
+peak       3.50 GB
+available  2.00 GB
+it does not fit
+  --set stage.sft.lora.rank=16                           saves 1.00 GB
+";
+        assert_eq!(plan.describe(), expected);
     }
 }

@@ -1,12 +1,10 @@
 //! The largest forward and backward pass that a stage may meet, before its first: if memory does
 //! not suffice, that shows at once and not after hours.
 
-use burn::tensor::Tensor;
-
 use super::gradients::Gradients;
 use super::plan::{Machine, Sizes, WorstCase};
 use super::slice::Slice;
-use super::slicing::{gradient_workers, queues};
+use super::slicing::{learning_workers, queues};
 use super::{Learner, LossTotals, Objective, StepTotals, TrainingSample};
 use crate::device;
 use crate::error::Result;
@@ -39,19 +37,18 @@ impl Learner {
         let samples = in_flight.samples(worst);
         let totals = totals(&samples);
         let threshold = (objective.top_entropy_share() < 1.0).then_some(ANY_ENTROPY);
-        let workers = &gradient_workers(decoder, workers);
+        let workers = &learning_workers(decoder, workers);
         let queues = queues(&samples, worst.together, workers.count(), &device);
-        // Gradients that a saved learner had gathered are the sums that a worker goes on from.
-        let mut is_there = self.gradients().is_some();
-        let work = queues.into_iter().map(|queue| {
-            let gradients = match std::mem::take(&mut is_there) {
-                true => Gradients::none(decoder),
-                false => Gradients::ones(decoder),
-            };
-            (queue, gradients)
-        });
+        // Gradients that a saved learner had gathered are the sums that the first worker goes on
+        // from: they are there already.
+        let gathered = usize::from(self.gradients().is_some());
+        let gradients = |worker| match (gathered..in_flight.with_sums).contains(&worker) {
+            true => Gradients::ones(decoder),
+            false => Gradients::none(decoder),
+        };
+        let work = queues.into_iter().enumerate();
+        let work = work.map(|(worker, queue)| (queue, gradients(worker)));
         let work = work.collect();
-        let state = self.untouched_state(machine);
         let results = workers.map(work, |(queue, mut gradients)| {
             for slice in queue {
                 let forward = Slice::forward(decoder, slice, objective.temperature(), self.keep());
@@ -61,19 +58,7 @@ impl Learner {
             }
             Ok(())
         });
-        drop(state);
         results.into_iter().collect()
-    }
-
-    /// As much memory as the optimiser's state will take once the first step has touched it: a CPU
-    /// gives out zeros without it.
-    fn untouched_state(&self, machine: Machine) -> Option<Tensor<1>> {
-        let decoder = self.decoder();
-        let optimizer = self.optimizer();
-        let is_untouched = machine.is_cpu && optimizer.steps() == 0;
-        let bytes = optimizer.config().state_bytes(decoder.trainable_shapes());
-        let numbers = bytes / size_of::<f32>();
-        is_untouched.then(|| Tensor::ones([numbers], &decoder.device()))
     }
 }
 
@@ -83,5 +68,70 @@ fn totals(samples: &[TrainingSample]) -> LossTotals {
         step,
         tokens: step.tokens as usize,
         entropy_tokens: step.tokens as usize,
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::model::{Decoder, Family, ModelConfig};
+    use crate::ops;
+    use crate::seed::Seed;
+    use crate::train::loss::SupervisedLoss;
+    use crate::train::{Batching, OptimConfig};
+
+    fn learner() -> Learner {
+        let config = ModelConfig {
+            vocab_size: 40,
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            num_key_value_heads: 1,
+            head_dim: 8,
+            ..ModelConfig::of_family(Family::Qwen2)
+        };
+        let decoder = Decoder::random(config, 0.1, Seed::new(3), &Device::flex());
+        let batching = Batching {
+            micro_batch: 1,
+            ..Batching::default()
+        };
+        Learner::new(decoder, OptimConfig::default(), batching)
+    }
+
+    /// The weights after a step of two micro-batches, before and inside which is rehearsed or not.
+    fn trained(is_rehearsed: bool) -> Vec<Vec<f32>> {
+        let worst = WorstCase {
+            sequences: 5,
+            together: 1,
+            longest: 9,
+            shortest: 2,
+            prompt_tokens: 1,
+        };
+        let (objective, workers) = (SupervisedLoss::default(), Workers::new(2));
+        let rehearse = |learner: &Learner| match is_rehearsed {
+            true => learner.rehearse(worst, &objective, &workers),
+            false => Ok(()),
+        };
+        let mut learner = learner();
+        rehearse(&learner).unwrap();
+        let samples = [
+            TrainingSample::new(&[1, 2], &[3, 4, 5]),
+            TrainingSample::new(&[6], &[7, 8]),
+        ];
+        let stats = learner.train_on(&samples, &objective, 1e-2, &workers, &mut |learner| {
+            rehearse(learner)
+        });
+        assert_eq!(stats.unwrap().tokens, 5);
+        let weights = learner.decoder().parameters().iter().cloned();
+        weights.map(|w| ops::read_floats(w).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rehearsal_changes_nothing_even_inside_an_accumulation() {
+        assert_eq!(trained(true), trained(false));
     }
 }

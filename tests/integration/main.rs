@@ -7,6 +7,7 @@ mod examples;
 mod head;
 mod hostile_settings;
 mod oracle;
+mod plan;
 mod resting;
 mod resume;
 mod rooms;

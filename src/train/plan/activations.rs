@@ -13,10 +13,12 @@ use crate::ops::TILE_VALUES;
 const HEAD_TILES: usize = 3;
 /// The same where there is no way back: the logits and their exponentials.
 const HEAD_TILES_FORWARD: usize = 2;
+/// Most numbers of a matrix that its product lays out anew for the caches: 12 MiB.
+const PACKED: usize = 3 << 20;
 /// Tensors of inner width that stand beside a block's graph while it is left.
 const LEAVING_INNER: usize = 2;
 /// Tensors as large as the scores that do.
-const LEAVING_SCORES: usize = 4;
+const LEAVING_SCORES: usize = 2;
 /// Tensors as large as the scores that a block without a graph has at a time.
 const PASSING_SCORES: usize = 2;
 
@@ -29,6 +31,22 @@ pub(in crate::train) struct SliceShape {
     pub columns: usize,
     /// Tokens that are trained on, of all rows.
     pub trained: usize,
+}
+
+/// What a slice holds while it learns, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Learning {
+    /// Gradients of weights.
+    pub gradients: usize,
+    /// What the graph keeps, and temporaries.
+    pub activations: usize,
+}
+
+impl Learning {
+    /// All of it.
+    pub(super) fn numbers(self) -> usize {
+        self.gradients + self.activations
+    }
 }
 
 impl SliceShape {
@@ -87,28 +105,55 @@ impl Sizes {
             false => 0,
         };
         let states = if is_trained { 3 } else { 1 };
-        tensors * tokens * entries + weights + states * tokens * self.hidden
+        let packed = (entries * self.hidden).min(PACKED);
+        tensors * tokens * entries + weights + packed + states * tokens * self.hidden
     }
 
-    /// Numbers of a slice in flight on its way through all blocks and back, at their most: what is
-    /// kept, what is temporary, and gradients of weights not yet added to their sums.
-    pub(super) fn learning(&self, slice: SliceShape, checkpointing: bool) -> usize {
-        let block = self.kept_in_block(slice);
-        let states = slice.tokens() * self.hidden;
-        let head = self.head(slice.trained, true);
-        let leaving = self.leaving_block(slice);
+    /// What a slice in flight holds at its most, on its way through all blocks and back. `has_sums`
+    /// says whether its gradients are added to sums that are there before it.
+    ///
+    /// That is either where the way turns, at the head, or at the end of the way back, where the
+    /// gradients of all weights are there.
+    pub(super) fn learning(
+        &self,
+        slice: SliceShape,
+        checkpointing: bool,
+        has_sums: bool,
+    ) -> Learning {
+        let trained = self.trained();
         let in_blocks = match self.adapter {
-            Some(_) => self.trained(),
+            Some(_) => trained,
             None => self.in_blocks,
         };
-        if checkpointing {
-            let inputs = (self.blocks + 2) * states;
-            let again = block + leaving + in_blocks / self.blocks.max(1);
-            return inputs + head.max(again);
+        let block = self.kept_in_block(slice);
+        let leaving = self.leaving_block(slice);
+        let states = slice.tokens() * self.hidden;
+        let (kept, turning) = match checkpointing {
+            true => ((self.blocks + 2) * states, block + leaving),
+            false => (self.blocks * block + 3 * states, leaving),
+        };
+        // Autodiff's own gradients: of a block, or of all blocks until the pass is over.
+        let found = match checkpointing {
+            true => in_blocks / self.blocks.max(1),
+            false => in_blocks,
+        };
+        let head = self.head(slice.trained, true);
+        let turn = Learning {
+            gradients: if has_sums {
+                trained
+            } else {
+                trained - in_blocks
+            },
+            activations: kept + head.max(turning),
+        };
+        let end = Learning {
+            gradients: if has_sums { trained + found } else { trained },
+            activations: block + leaving + states,
+        };
+        match end.numbers() > turn.numbers() {
+            true => end,
+            false => turn,
         }
-        let whole = self.blocks * block + 3 * states;
-        let at_the_end = block + leaving + in_blocks;
-        (whole + head.max(leaving)).max(at_the_end)
     }
 
     /// Numbers of a slice that is only scored.

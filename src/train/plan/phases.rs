@@ -6,13 +6,12 @@ use super::{Machine, PhasePlan, StagePlan};
 use crate::error::Result;
 use crate::model::{Head, ModelConfig};
 use crate::train::OptimConfig;
-use crate::train::slicing::gradient_workers_for;
 
 /// Bytes of a number: weights, gradients and activations are f32.
 const FLOAT: usize = 4;
 
 /// What a process has resident before it holds a tensor: program, libraries, thread stacks.
-const PROCESS_BYTES: usize = 60 << 20;
+const PROCESS_BYTES: usize = 100 << 20;
 
 /// What an allocator keeps of small blocks beside those in use, as a divisor of the activations.
 const SLACK_DIVISOR: usize = 16;
@@ -153,20 +152,18 @@ impl Workload<'_> {
         resident: Resident,
         machine: Machine,
     ) -> PhasePlan {
-        let workers = match machine.is_cpu {
-            true => gradient_workers_for(sizes.weights, machine.workers),
-            false => 1,
-        };
         let worst = self.worst.learning(sizes, self.batching, machine);
-        let checkpointing = self.batching.checkpointing;
-        let activations = FLOAT * worst.count * sizes.learning(worst.slice, checkpointing);
-        let slack = if machine.is_cpu {
-            activations / SLACK_DIVISOR
-        } else {
-            0
+        let slice = |has_sums| sizes.learning(worst.slice, self.batching.checkpointing, has_sums);
+        let (first, later) = (slice(false), slice(true));
+        let firsts = worst.count - worst.with_sums;
+        let all = |first: usize, later: usize| FLOAT * (firsts * first + worst.with_sums * later);
+        let activations = all(first.activations, later.activations);
+        let slack = match machine.is_cpu {
+            true => activations / SLACK_DIVISOR,
+            false => 0,
         };
         let parts = [
-            ("gradients", FLOAT * workers * sizes.trained()),
+            ("gradients", all(first.gradients, later.gradients)),
             ("activations", activations),
             ("allocator", slack),
         ];
@@ -198,4 +195,109 @@ fn with_score(config: &ModelConfig) -> ModelConfig {
     let mut config = config.clone();
     config.head = Head::Score;
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Family, LoraConfig};
+    use crate::train::{Batching, PartPlan, WorstCase};
+
+    /// Weights: embedding 11·8 = 88; a block has 8·8+8 for queries, twice 4·8+4 for keys and values,
+    /// 8·8 for the output, three times 8·12 and two norms of 8: 512; two blocks and the last norm of
+    /// 8 make 1120.
+    fn model() -> ModelConfig {
+        ModelConfig {
+            vocab_size: 11,
+            hidden_size: 8,
+            intermediate_size: 12,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 2,
+            tie_word_embeddings: true,
+            ..ModelConfig::of_family(Family::Qwen2)
+        }
+    }
+
+    fn plan(lora: Option<&LoraConfig>, checkpointing: bool) -> StagePlan {
+        let (model, optim) = (model(), OptimConfig::default());
+        let batching = Batching {
+            micro_batch: 0,
+            checkpointing,
+        };
+        let worst = WorstCase {
+            sequences: 2,
+            together: 1,
+            longest: 3,
+            shortest: 3,
+            prompt_tokens: 1,
+        };
+        let workload = Workload {
+            lora,
+            ..Workload::of(&model, &optim, batching, worst)
+        };
+        let machine = Machine {
+            is_cpu: true,
+            workers: 1,
+        };
+        workload.plan("sft", machine).unwrap()
+    }
+
+    fn learning(plan: &StagePlan) -> Vec<(&'static str, usize)> {
+        let learning = plan.phases.iter().find(|phase| phase.name == "learn");
+        let parts = &learning.unwrap().parts;
+        parts.iter().map(|p: &PartPlan| (p.name, p.bytes)).collect()
+    }
+
+    #[test]
+    fn learning_holds_what_was_counted_by_hand() {
+        // Two rows of three tokens, six tokens. A block keeps of a token: norm inputs 2·8, queries,
+        // keys, values 8+4+4, inputs of linear maps 8+8+8+12, the MLP's four 4·12: 116; and three
+        // times the scores of four heads: 3·4·3 = 36. All in all 6·152 = 912.
+        // At the turn: two blocks and three states of 6·8: 1968; the head of four trained tokens:
+        // 3 tiles of 4·11, twice 11·8, 11·8 laid out anew, three times 4·8: 492. Gradients: 88.
+        let whole = plan(None, false);
+        let activations = 4 * (1968 + 492);
+        let expected = [
+            ("process", PROCESS_BYTES),
+            ("weights", 4 * 1120),
+            ("optimiser state", 8 * 1120),
+            ("gradients", 4 * 88),
+            ("activations", activations),
+            ("allocator", activations / 16),
+        ];
+        assert_eq!(learning(&whole), expected);
+        assert_eq!(whole.peak_phase().unwrap().name, "learn");
+        let sum: usize = expected.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(whole.peak_bytes, sum);
+    }
+
+    #[test]
+    fn checkpointing_leaves_one_block_and_the_blocks_inputs() {
+        // End of the way back: all gradients, a block's 912, its leaving (6·16 + 2·6·12 = 240) and
+        // a state of 48: 1120 + 1200 = 2320. The turn: four states of 48 and the larger of head
+        // (492) and block (1152), 1344, and 88 of gradients: less.
+        let parts = learning(&plan(None, true));
+        assert_eq!(
+            parts[3..5],
+            [("gradients", 4 * 1120), ("activations", 4 * 1200)]
+        );
+    }
+
+    #[test]
+    fn an_adapter_keeps_inputs_where_it_is_and_shares_the_frozen_weights() {
+        let lora: LoraConfig = toml::from_str("rank = 2\ntargets = ['q_proj']").unwrap();
+        // A and B of two blocks: 2·(2·8 + 8·2) = 64 numbers. A token keeps 16 + 16 + 8 + 2 + 48 = 90,
+        // a block 6·(90 + 36) = 756; the head has no gradient: 492 - 176 = 316.
+        let parts = learning(&plan(Some(&lora), false));
+        let activations = 4 * (2 * 756 + 3 * 48 + 316);
+        let expected = [
+            ("weights", 4 * (1120 + 64)),
+            ("optimiser state", 8 * 64),
+            ("activations", activations),
+            ("allocator", activations / 16),
+        ];
+        assert_eq!(parts[1..], expected);
+    }
 }

@@ -229,7 +229,7 @@ pub(in crate::train) struct PromptTokens {
 
 impl<'a> Workload<'a> {
     /// A stage that only learns, all weights, from files of f32 if it reads any.
-    fn of(
+    pub(super) fn of(
         model: &'a ModelConfig,
         optim: &'a OptimConfig,
         batching: Batching,

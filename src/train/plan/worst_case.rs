@@ -27,6 +27,8 @@ pub(in crate::train) struct InFlight {
     pub slice: SliceShape,
     /// Slices.
     pub count: usize,
+    /// How many of them add their gradients to sums that are there before.
+    pub with_sums: usize,
 }
 
 impl WorstCase {
@@ -55,7 +57,8 @@ impl WorstCase {
         machine: Machine,
     ) -> InFlight {
         let workers = gradient_workers_for(sizes.weights, machine.workers);
-        let cost = |slice| sizes.learning(slice, batching.checkpointing);
+        let checkpointing = batching.checkpointing;
+        let cost = |slice| sizes.learning(slice, checkpointing, true).numbers();
         self.slices(batching, machine, workers, self.together, &cost)
     }
 
@@ -84,7 +87,11 @@ impl WorstCase {
         };
         if !machine.is_cpu {
             let slice = self.shape(sequences, self.longest, self.longest.next_power_of_two());
-            return InFlight { slice, count: 1 };
+            return InFlight {
+                slice,
+                count: 1,
+                with_sums: usize::from(sequences < self.sequences),
+            };
         }
         let share = (sequences * self.longest).div_ceil(workers);
         let most = share.clamp(1, SLICE_TOKENS);
@@ -101,9 +108,16 @@ impl WorstCase {
                 slice = full;
             }
         }
+        let slices = sequences.div_ceil(slice.rows);
+        let count = workers.min(slices).max(1);
         InFlight {
             slice,
-            count: workers.min(sequences.div_ceil(slice.rows)).max(1),
+            count,
+            with_sums: match slices > workers {
+                true => count,
+                // The first worker goes on from the micro-batch before.
+                false => usize::from(sequences < self.sequences),
+            },
         }
     }
 
@@ -133,5 +147,58 @@ impl InFlight {
             ..TrainingSample::new(&vec![0; prompt], &vec![0; tokens])
         };
         vec![sample; self.slice.rows * self.count]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Family, ModelConfig};
+
+    /// Rows, columns, slices and how many of these go on from sums.
+    fn slices(longest: usize, shortest: usize, micro_batch: usize, workers: usize) -> [usize; 4] {
+        let config = ModelConfig {
+            num_hidden_layers: 1,
+            hidden_size: 64,
+            intermediate_size: 128,
+            vocab_size: 100,
+            ..ModelConfig::of_family(Family::Llama)
+        };
+        let worst = WorstCase {
+            sequences: 16,
+            together: 1,
+            longest,
+            shortest,
+            prompt_tokens: 1,
+        };
+        let batching = Batching {
+            micro_batch,
+            ..Batching::default()
+        };
+        let machine = Machine {
+            is_cpu: workers > 0,
+            workers,
+        };
+        let sizes = Sizes::new(&config, None).unwrap();
+        let found = worst.learning(&sizes, batching, machine);
+        let slice = found.slice;
+        [slice.rows, slice.columns, found.count, found.with_sums]
+    }
+
+    #[test]
+    fn a_slice_on_the_cpu_is_filled_and_a_longer_sequence_is_its_own() {
+        // 16 of 400 tokens: two in a slice of 1024, eight slices for two workers.
+        assert_eq!(slices(400, 400, 0, 2), [2, 400, 2, 2]);
+        // Three of 341 fill it better, where sequences may be that short.
+        assert_eq!(slices(400, 100, 0, 2), [3, 341, 2, 2]);
+        assert_eq!(slices(3000, 100, 0, 2), [1, 3000, 2, 2]);
+        // Two of 400 are shared by two workers; the first goes on from other micro-batches.
+        assert_eq!(slices(400, 400, 2, 2), [1, 400, 2, 1]);
+    }
+
+    #[test]
+    fn a_gpu_takes_a_micro_batch_at_once_padded_to_a_power_of_two() {
+        assert_eq!(slices(400, 100, 0, 0), [16, 512, 1, 0]);
+        assert_eq!(slices(400, 100, 4, 0), [4, 512, 1, 1]);
     }
 }
