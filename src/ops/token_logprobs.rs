@@ -27,6 +27,10 @@ pub struct TokenLogprobs {
 
 /// What the backward pass takes over from the forward pass.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few at a time, and a tensor's handle is that large"
+)]
 enum Kept {
     /// The distributions themselves, `[N, V]`.
     Distributions { log_p: Tensor<2>, p: Tensor<2> },
@@ -48,6 +52,10 @@ pub struct TokenGradients {
 
 /// Where the gradient of the head goes.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few at a time, and a tensor's handle is that large"
+)]
 pub enum HeadSum {
     /// Nowhere: it is not computed.
     Frozen,

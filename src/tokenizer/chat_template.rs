@@ -292,7 +292,7 @@ mod tests {
             let (text, spans) = marked(source, content).unwrap();
             assert_eq!(text, format!("{content}{content}|x"));
             let start = 2 * content.chars().count() + 1;
-            assert_eq!(spans, [start..start + 1]);
+            assert_eq!(spans, vec![start..start + 1]);
         }
     }
 

@@ -40,6 +40,10 @@ pub struct LossInput {
 /// # Shapes
 /// All `[B, C]`, zero where a sample has no token.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few at a time, and a tensor's handle is that large"
+)]
 pub enum Predictions {
     /// A language model's.
     Tokens {

@@ -18,6 +18,10 @@ pub(super) struct Readout {
     temperature: f64,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few at a time, and a tensor's handle is that large"
+)]
 enum Said {
     /// By the head of a language model.
     Tokens(TokenLogprobs),

@@ -114,7 +114,7 @@ impl Adapted {
     fn new(names: &[String], shapes: &[Vec<usize>], blocks: usize) -> Self {
         let any = |layers: &[&str]| {
             let is_on = |layer: &&str| names.iter().any(|name| name.contains(*layer));
-            layers.iter().any(|layer| is_on(&layer))
+            layers.iter().any(is_on)
         };
         // `A` comes before `B` and has a row a rank.
         let ranks: usize = shapes.iter().step_by(2).map(|shape| shape[0]).sum();
