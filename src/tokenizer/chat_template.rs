@@ -101,18 +101,24 @@ impl ChatTemplate {
             )));
         }
         let context = context(special_tokens, messages, options)?;
-        let text = self.run(&self.environment, source, &context)?;
-        let marks = unused_marks(&text).ok_or_else(|| problem("has no character left to mark"))?;
-        let marking = jinja::marking_environment(&self.environment, marks);
-        let marked = self.run(&marking, source, &context)?;
-        match spans(&marked, marks) {
-            Some((unmarked, spans)) if unmarked == text => Ok((text, spans)),
-            _ => Err(problem(format!(
-                "{}: what its `{{% generation %}}` blocks write is nested or changed afterwards, \
-                 expected it in the text as it is",
-                self.origin
-            ))),
+        // A template may write the time, which may pass between the two renderings.
+        for _attempt in 0..2 {
+            let text = self.run(&self.environment, source, &context)?;
+            let marks =
+                unused_marks(&text).ok_or_else(|| problem("has no character left to mark"))?;
+            let marking = jinja::marking_environment(&self.environment, marks);
+            let marked = self.run(&marking, source, &context)?;
+            if let Some((unmarked, spans)) = spans(&marked, marks)
+                && unmarked == text
+            {
+                return Ok((text, spans));
+            }
         }
+        Err(problem(format!(
+            "{}: what its `{{% generation %}}` blocks write is nested or changed afterwards, \
+             expected it in the text as it is",
+            self.origin
+        )))
     }
 
     fn run(

@@ -31,7 +31,8 @@ const WEIGHT: &str = "weight";
 const GRADIENT: &str = "gradient";
 
 impl Learner {
-    /// Writes all that [`Learner::load`] needs to go on as if nothing had happened.
+    /// Writes all that [`Learner::load`] needs to go on as if nothing had happened; every array is
+    /// written as f32, 8-bit codes too.
     ///
     /// # Errors
     /// When a file cannot be written or a tensor cannot be read from the device.
