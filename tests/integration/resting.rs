@@ -243,16 +243,7 @@ fn run(folder: &Path, stop: &Stop) -> Result<Summary> {
 }
 
 /// The metrics of every step, without what the clock and the allocator decide.
-fn metrics(stage: &Path) -> Vec<serde_json::Value> {
+fn metrics(stage: &Path) -> Vec<String> {
     let text = fs::read_to_string(stage.join("metrics.jsonl")).expect("a log");
-    text.lines()
-        .map(|line| {
-            let mut record: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(line).expect("a record");
-            record.retain(|name, _| !name.ends_with("seconds"));
-            record.remove("tokens_per_second");
-            record.remove("peak_memory_bytes");
-            record.into()
-        })
-        .collect()
+    text.lines().map(crate::resume::timeless).collect()
 }
