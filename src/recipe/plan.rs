@@ -53,18 +53,17 @@ impl Recipe {
 
     fn plan_stage(&self, stage: &Stage, start: &Start, machine: Machine) -> Result<StagePlan> {
         let Start { model, tokenizer } = start;
+        let critic = match stage {
+            Stage::Ppo(config) => Some(config.critic.clone().unwrap_or_default()),
+            _ => None,
+        };
         let mut workload = match stage {
             Stage::Pretrain(_) => unreachable!("a pretraining stage starts from nothing"),
             Stage::Sft(config) => config.workload(model, tokenizer)?,
             Stage::Dpo(config) => config.workload(model, tokenizer)?,
-            Stage::Grpo(config) => config.workload(model, tokenizer, None, &self.eval)?,
-            Stage::Ppo(config) => {
-                let critic = config.critic.as_ref().map(|critic| &critic.optim);
-                let usual = crate::train::OptimConfig::default();
-                let critic = critic.unwrap_or(&usual);
-                let mut workload = config.workload(model, tokenizer, Some(critic), &self.eval)?;
-                workload.stored_bytes = model.dtype.bytes();
-                return workload.plan(stage.name(), machine);
+            Stage::Grpo(config) | Stage::Ppo(config) => {
+                let critic = critic.as_ref().map(|critic| &critic.optim);
+                config.workload(model, tokenizer, critic, &self.eval)?
             }
         };
         workload.stored_bytes = model.dtype.bytes();

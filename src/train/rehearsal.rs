@@ -1,5 +1,6 @@
 //! The largest forward and backward pass that a stage may meet, before its first: if memory does
-//! not suffice, that shows at once and not after hours.
+//! not suffice, that shows at once and not after hours. A reference that shares its weights with the
+//! policy until the first update is not in it.
 
 use super::gradients::Gradients;
 use super::plan::{Machine, Sizes, WorstCase};
