@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, activation::silu};
+use burn::tensor::{Device, Tensor};
 
-use super::attention::attend;
 use super::kv_cache::KvCache;
 use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
 use super::rotary::{RotaryTable, Rotation};
@@ -305,11 +304,12 @@ impl Decoder {
         input: &ForwardInput,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
+        let rotation: &Rotation = &input.rotation;
         let queries = self.heads(&layer.q_proj, states.clone(), layer.q_norm);
         let keys = self.heads(&layer.k_proj, states.clone(), layer.k_norm);
-        let values = self.heads(&layer.v_proj, states, None);
-        let rotation: &Rotation = &input.rotation;
-        let (queries, keys) = (rotation.apply(queries), rotation.apply(keys));
+        let values = self.heads(&layer.v_proj, states, None).swap_dims(1, 2);
+        let queries = rotation.apply(queries).swap_dims(1, 2);
+        let keys = rotation.apply(keys).swap_dims(1, 2);
         let (keys, values) = match cache {
             Some(cache) => {
                 let start = cache.tokens();
@@ -317,7 +317,7 @@ impl Decoder {
             }
             None => (keys, values),
         };
-        let attended = attend(queries, keys, values, input.mask.clone());
+        let attended = ops::attention(queries, keys, values, &input.sight);
         self.linear(&layer.o_proj, attended)
     }
 
@@ -325,21 +325,20 @@ impl Decoder {
     fn gated_mlp(&self, layer: &LayerLayout, states: Tensor<3>) -> Tensor<3> {
         let gate = self.linear(&layer.gate_proj, states.clone());
         let up = self.linear(&layer.up_proj, states);
-        self.linear(&layer.down_proj, silu(gate) * up)
+        self.linear(&layer.down_proj, ops::swiglu(gate, up))
     }
 
-    /// Projects to heads `[B, heads, T, D]`, each normed if the model norms them.
+    /// Projects to heads `[B, T, heads, D]`, each normed if the model norms them.
     fn heads(&self, linear: &LinearLayout, states: Tensor<3>, norm: Option<Index>) -> Tensor<4> {
         let [b, t, _] = states.dims();
         let width = self.config.head_dim;
         let projected = self.linear(linear, states);
         let count = projected.dims()[2] / width;
         let heads = projected.reshape([b, t, count, width]);
-        let heads = match norm {
+        match norm {
             Some(norm) => self.rms_norm(heads, norm),
             None => heads,
-        };
-        heads.swap_dims(1, 2)
+        }
     }
 
     fn linear(&self, linear: &LinearLayout, states: Tensor<3>) -> Tensor<3> {

@@ -3,7 +3,6 @@
 //! Shape letters: `B` rows, `T` tokens, `L` keys, `V` vocabulary, `E` hidden width, `H` query heads,
 //! `K` key-value heads, `G = H / K`, `D` head width.
 
-mod attention;
 mod config;
 mod decoder;
 mod folder;

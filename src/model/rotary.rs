@@ -1,9 +1,9 @@
-//! Rotary position embedding in the half-rotation form of the published Qwen and Llama weights.
-//!
-//! `RoPE(x)_t = x ⊙ cos(t·f) + rot(x) ⊙ sin(t·f)` with `rot([a, b]) = [−b, a]` on the two halves
-//! of a head (RoFormer, arXiv:2104.09864; the weights are permuted to this form).
+//! The angles of rotary position embedding: `t·f` for position `t` and every frequency `f` (RoFormer,
+//! arXiv:2104.09864).
 
 use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::ops::rotate_half;
 
 /// Cosines and sines of every position up to a length, kept on the host.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct RotaryTable {
 /// Cosines and sines of the positions of one batch.
 ///
 /// # Shapes
-/// Both `[B, 1, T, D]`, or `[1, 1, T, D]` when all rows share their positions.
+/// Both `[B, T, 1, D]`, or `[1, T, 1, D]` when all rows share their positions.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     cos: Tensor<4>,
@@ -47,7 +47,7 @@ impl RotaryTable {
                 sin.extend_from_slice(&sines);
             }
         }
-        let shape = [rows, 1, columns, width];
+        let shape = [rows, columns, 1, width];
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), device);
         Rotation {
             cos: tensor(cos),
@@ -60,12 +60,8 @@ impl Rotation {
     /// Rotates every head of `heads`.
     ///
     /// # Shapes
-    /// `[B, H, T, D]` to the same.
+    /// `[B, T, H, D]` to the same.
     pub fn apply(&self, heads: Tensor<4>) -> Tensor<4> {
-        let half = heads.dims()[3] / 2;
-        let first = heads.clone().narrow(3, 0, half);
-        let second = heads.clone().narrow(3, half, half);
-        let rotated = Tensor::cat(vec![second.neg(), first], 3);
-        heads * self.cos.clone() + rotated * self.sin.clone()
+        rotate_half(heads, &self.cos, &self.sin)
     }
 }

@@ -1,21 +1,10 @@
-//! Rows of token ids laid out as one rectangle, with the positions and the attention mask that
+//! Rows of token ids laid out as one rectangle, with the positions and the sight of attention that
 //! belong to the layout.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rotary::{RotaryTable, Rotation};
-use crate::device;
-
-/// Added to the score of a key that a query may not see.
-///
-/// Shaders may take infinities for absent, so GPUs get a finite number; on the CPU the exponential
-/// of minus infinity is exact and much faster than one that underflows.
-fn masked_score(device: &Device) -> f32 {
-    match device::is_cpu(device) {
-        true => f32::NEG_INFINITY,
-        false => -1e9,
-    }
-}
+use crate::ops::Sight;
 
 /// Rows of tokens as `[B, T]`, padded to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +18,12 @@ pub struct TokenGrid {
 /// What a forward pass needs to know of its tokens.
 ///
 /// # Shapes
-/// `ids` `[B, T]`; `mask` `[B or 1, 1, T, L]`, added to scores over `L` keys.
+/// `ids` `[B, T]`.
 #[derive(Clone, Debug)]
 pub struct ForwardInput {
     pub(super) ids: Tensor<2, Int>,
     pub(super) rotation: Rotation,
-    pub(super) mask: Option<Tensor<4>>,
+    pub(super) sight: Sight,
 }
 
 impl TokenGrid {
@@ -94,7 +83,7 @@ impl TokenGrid {
         ForwardInput {
             ids: Tensor::from_data(ids, device),
             rotation: table.rotation(&positions, starts.len(), device),
-            mask: (columns > 1).then(|| causal_mask(starts, columns, device)),
+            sight: Sight::new(starts, columns, columns, device),
         }
     }
 }
@@ -118,41 +107,16 @@ impl ForwardInput {
         let rows = ids.len();
         let positions: Vec<usize> = starts.iter().map(|start| cached - start).collect();
         let values: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let padded = starts.iter().any(|&start| start > 0);
         Self {
             ids: Tensor::from_data(TensorData::new(values, [rows, 1]), device),
             rotation: table.rotation(&positions, rows, device),
-            mask: padded.then(|| last_row_mask(starts, cached + 1, device)),
+            sight: Sight::new(starts, 1, cached + 1, device),
         }
     }
 }
 
 fn longest<R: AsRef<[u32]>>(rows: &[R]) -> usize {
     rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0)
-}
-
-/// Each query sees the keys from its row's start up to itself; one before the start, which is
-/// padding, sees itself, so that no softmax is empty.
-fn causal_mask(starts: &[usize], columns: usize, device: &Device) -> Tensor<4> {
-    let mut values = vec![masked_score(device); starts.len() * columns * columns];
-    for (row, &start) in starts.iter().enumerate() {
-        for query in 0..columns {
-            let line = (row * columns + query) * columns;
-            values[line + start.min(query)..=line + query].fill(0.0);
-        }
-    }
-    let shape = [starts.len(), 1, columns, columns];
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// The newest query of every row sees the keys from its row's start on.
-fn last_row_mask(starts: &[usize], keys: usize, device: &Device) -> Tensor<4> {
-    let mut values = vec![0.0_f32; starts.len() * keys];
-    for (row, &start) in starts.iter().enumerate() {
-        values[row * keys..row * keys + start].fill(masked_score(device));
-    }
-    let shape = [starts.len(), 1, 1, keys];
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]

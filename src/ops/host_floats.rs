@@ -3,9 +3,8 @@
 //! A tensor operation gives a new tensor and may leave temporaries as large as its operands; a step of
 //! an optimiser over a large embedding cannot afford them.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::device;
 use crate::error::{Error, Result};
 use crate::workers::Workers;
 
@@ -25,7 +24,7 @@ pub(crate) struct HostFloats {
 impl HostFloats {
     /// Whether the numbers of `tensor` are `f32` in the host's memory.
     pub(crate) fn fit(tensor: &Tensor<2>) -> bool {
-        device::is_cpu(&tensor.device()) && tensor.dtype() == DType::F32
+        super::is_on_cpu(tensor)
     }
 
     /// Takes the numbers, row-major, out of a tensor that fits.

@@ -2,22 +2,36 @@
 
 mod adamw_8bit_step;
 mod adamw_step;
+mod attention;
 mod host_floats;
+#[cfg(feature = "flex")]
+mod lanes;
 mod rms_norm;
+mod rotate_half;
+mod swiglu;
 mod token_logprobs;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
+pub use attention::{Sight, attention, attention_reference};
 pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
+pub use rotate_half::{rotate_half, rotate_half_reference};
+pub use swiglu::{swiglu, swiglu_reference};
 pub use token_logprobs::{
     HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
     token_logprobs,
 };
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::device;
 use crate::error::{Error, Result};
+
+/// Whether a tensor's numbers are `f32` in the host's memory.
+fn is_on_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {
+    device::is_cpu(&tensor.device()) && tensor.dtype() == DType::F32
+}
 
 /// Reads a float tensor's values back to the host.
 ///

@@ -1,0 +1,352 @@
+//! Attention on the CPU backend, head by head and block of queries by block.
+
+mod rows;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::backend::flex::{Flex, FlexTensor, Layout};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Shape, Tensor, TensorData};
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use rayon::prelude::*;
+
+use self::rows::{NewestQuery, Probabilities, ScoreGradients};
+use crate::ops::lanes;
+
+/// Queries taken together: few, since about half a block of keys is taken that a query does not see.
+const BLOCK: usize = 64;
+
+/// [`super::attention`] of tensors on the CPU.
+pub(super) fn attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    starts: Arc<[usize]>,
+) -> Tensor<3> {
+    let (queries, keys) = (queries.into_dispatch(), keys.into_dispatch());
+    let output = Dispatch::attention(queries, keys, values.into_dispatch(), starts);
+    Tensor::from_dispatch(output)
+}
+
+/// Backends with the operation.
+#[backend_extension(Flex, Autodiff)]
+pub trait AttentionBackend: Backend {
+    /// `[B, H, T, D]` and twice `[B, K, L, D]` to `[B, T, H·D]`.
+    fn attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        starts: Arc<[usize]>,
+    ) -> FloatTensor<Self>;
+}
+
+impl AttentionBackend for Flex {
+    fn attention(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        starts: Arc<[usize]>,
+    ) -> FlexTensor {
+        let heads = Heads::new(queries, keys, values, starts);
+        match heads.t {
+            1 => heads.attend_newest(),
+            _ => heads.attend(),
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> AttentionBackend for Autodiff<Flex, C> {
+    fn attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        starts: Arc<[usize]>,
+    ) -> FloatTensor<Self> {
+        let prepared = AttentionStep
+            .prepare::<C>([queries.node(), keys.node(), values.node()])
+            .compute_bound()
+            .stateful();
+        let (queries, keys) = (queries.into_primitive(), keys.into_primitive());
+        let values = values.into_primitive();
+        let heads = Heads::new(queries, keys, values, starts);
+        let output = heads.attend();
+        match prepared {
+            OpsKind::Tracked(step) => step.finish(heads, output),
+            OpsKind::UnTracked(step) => step.finish(output),
+        }
+    }
+}
+
+/// The step of the autodiff graph; parents are queries, keys and values.
+#[derive(Debug)]
+struct AttentionStep;
+
+impl Backward<Flex, 3> for AttentionStep {
+    type State = Heads;
+
+    fn backward(self, ops: Ops<Heads, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let gradients = ops.state.gradients(gradient);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// What attends to what.
+#[derive(Clone, Debug)]
+struct Heads {
+    queries: FlexTensor,
+    keys: FlexTensor,
+    values: FlexTensor,
+    starts: Arc<[usize]>,
+    /// Rows, key-value heads, query heads of each, queries, keys, head width.
+    b: usize,
+    k: usize,
+    g: usize,
+    t: usize,
+    l: usize,
+    d: usize,
+    scale: f32,
+}
+
+impl Heads {
+    fn new(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        starts: Arc<[usize]>,
+    ) -> Self {
+        let [b, h, t, d] = queries.layout().shape().dims();
+        let [_, k, l, _] = keys.layout().shape().dims();
+        Self {
+            queries,
+            keys,
+            values,
+            starts,
+            b,
+            k,
+            g: h / k,
+            t,
+            l,
+            d,
+            scale: (d as f32).sqrt().recip(),
+        }
+    }
+
+    fn start(&self, row: usize) -> usize {
+        self.starts[row % self.starts.len()]
+    }
+
+    /// Every row with each of its key-value heads.
+    fn groups(&self) -> Vec<(usize, usize)> {
+        let heads = |row| (0..self.k).map(move |head| (row, head));
+        (0..self.b).flat_map(heads).collect()
+    }
+
+    /// Queries taken together, in order.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let t = self.t;
+        (0..t)
+            .step_by(BLOCK)
+            .map(move |from| from..t.min(from + BLOCK))
+    }
+
+    fn attend(&self) -> FlexTensor {
+        let attend = |&(row, head): &(usize, usize)| self.attend_group(row, head);
+        let groups: Vec<Vec<f32>> = self.groups().par_iter().map(attend).collect();
+        let values = side_by_side(&groups, self.b, self.t, self.d);
+        tensor(values, &[self.b, self.t, self.k * self.g * self.d])
+    }
+
+    /// The output of a group's heads, `[G, T, D]`.
+    fn attend_group(&self, row: usize, head: usize) -> Vec<f32> {
+        let mut output = Vec::with_capacity(self.g * self.t * self.d);
+        for query_head in head * self.g..(head + 1) * self.g {
+            for block in self.blocks() {
+                let seen = 0..self.l - self.t + block.end;
+                let queries = matrix(&self.queries, row, query_head, block.clone());
+                let keys = matrix(&self.keys, row, head, seen.clone());
+                let probabilities = self.probabilities(queries, keys, row, block);
+                let heads = product(probabilities, matrix(&self.values, row, head, seen));
+                output.extend_from_slice(heads.storage());
+            }
+        }
+        output
+    }
+
+    /// How much each of a block's queries takes of each key, `[block, keys]`.
+    fn probabilities(
+        &self,
+        queries: FlexTensor,
+        keys: FlexTensor,
+        row: usize,
+        block: Range<usize>,
+    ) -> FlexTensor {
+        let first = self.l - self.t + block.start;
+        let keys_seen = first + block.len();
+        let mut scores = product(queries, keys.transpose(0, 1));
+        lanes::run(Probabilities {
+            scores: scores.storage_mut(),
+            keys: keys_seen,
+            first,
+            start: self.start(row),
+            scale: self.scale,
+        });
+        scores
+    }
+
+    /// The output where each row has one query.
+    fn attend_newest(&self) -> FlexTensor {
+        let queries = self.queries.to_contiguous();
+        let (keys, values) = (dense_rows(&self.keys), dense_rows(&self.values));
+        let mut output = vec![0.0; self.b * self.k * self.g * self.d];
+        let mut scores = vec![0.0; self.l];
+        let group = self.g * self.d;
+        let heads = queries.storage::<f32>().chunks_exact(group);
+        let places = self.groups().into_iter().zip(heads);
+        for (((row, head), queries), output) in places.zip(output.chunks_exact_mut(group)) {
+            let seen = self.start(row).min(self.l - 1)..self.l;
+            lanes::run(NewestQuery {
+                queries,
+                keys: slice(&keys, row, head, seen.clone()),
+                values: slice(&values, row, head, seen.clone()),
+                scores: &mut scores[seen],
+                scale: self.scale,
+                output,
+            });
+        }
+        tensor(output, &[self.b, 1, self.k * group])
+    }
+
+    /// Gradients with respect to queries, keys and values from that of the output.
+    fn gradients(self, gradient: FlexTensor) -> [FlexTensor; 3] {
+        let (b, t, l, d) = (self.b, self.t, self.l, self.d);
+        let h = self.k * self.g;
+        let gradient = gradient
+            .to_contiguous()
+            .reshape(Shape::from(vec![b, t, h, d]));
+        let gradient = gradient.transpose(1, 2);
+        let back = |&(row, head): &(usize, usize)| self.group_gradients(&gradient, row, head);
+        let groups: Vec<[Vec<f32>; 3]> = self.groups().par_iter().map(back).collect();
+        let mut queries = Vec::with_capacity(groups.len());
+        let mut keys = Vec::with_capacity(groups.len());
+        let mut values = Vec::with_capacity(groups.len());
+        for [for_queries, for_keys, for_values] in groups {
+            queries.push(for_queries);
+            keys.push(for_keys);
+            values.push(for_values);
+        }
+        let heads = |groups: &[Vec<f32>], heads, tokens| {
+            let values = side_by_side(groups, b, tokens, d);
+            tensor(values, &[b, tokens, heads, d]).transpose(1, 2)
+        };
+        [
+            heads(&queries, h, t),
+            heads(&keys, self.k, l),
+            heads(&values, self.k, l),
+        ]
+    }
+
+    /// A group's gradients, `[G, T, D]` and twice `[1, L, D]`.
+    fn group_gradients(&self, gradient: &FlexTensor, row: usize, head: usize) -> [Vec<f32>; 3] {
+        let mut for_queries = Vec::with_capacity(self.g * self.t * self.d);
+        let mut for_keys = vec![0.0; self.l * self.d];
+        let mut for_values = for_keys.clone();
+        for query_head in head * self.g..(head + 1) * self.g {
+            for block in self.blocks() {
+                let seen = 0..self.l - self.t + block.end;
+                let queries = matrix(&self.queries, row, query_head, block.clone());
+                let keys = matrix(&self.keys, row, head, seen.clone());
+                let values = matrix(&self.values, row, head, seen);
+                let gradient = matrix(gradient, row, query_head, block.clone());
+                let probabilities = self.probabilities(queries.clone(), keys.clone(), row, block);
+                let transposed = probabilities.transpose(0, 1);
+                add(&mut for_values, &product(transposed, gradient.clone()));
+                let mut scores = product(gradient, values.transpose(0, 1));
+                lanes::run(ScoreGradients {
+                    keys: keys.layout().shape()[0],
+                    probabilities: probabilities.storage(),
+                    gradients: scores.storage_mut(),
+                    scale: self.scale,
+                });
+                add(&mut for_keys, &product(scores.transpose(0, 1), queries));
+                for_queries.extend_from_slice(product(scores, keys).storage());
+            }
+        }
+        [for_queries, for_keys, for_values]
+    }
+}
+
+/// Tokens of one head as a view, `[tokens, D]`.
+fn matrix(heads: &FlexTensor, row: usize, head: usize, tokens: Range<usize>) -> FlexTensor {
+    let offset = offset(heads, row, head, tokens.start);
+    let strides = &heads.layout().strides()[2..];
+    let shape = Shape::from(vec![tokens.len(), heads.layout().shape()[3]]);
+    let layout = Layout::new(shape, strides.to_vec(), offset);
+    heads.clone().with_layout(layout)
+}
+
+/// Tokens of one head whose rows lie one after the other.
+fn slice(heads: &FlexTensor, row: usize, head: usize, tokens: Range<usize>) -> &[f32] {
+    let from = offset(heads, row, head, tokens.start);
+    let count = tokens.len() * heads.layout().shape()[3];
+    &heads.storage()[from..from + count]
+}
+
+fn offset(heads: &FlexTensor, row: usize, head: usize, token: usize) -> usize {
+    let layout = heads.layout();
+    let places = [row, head, token].into_iter().zip(layout.strides());
+    let steps: isize = places.map(|(place, stride)| place as isize * stride).sum();
+    layout.start_offset() + steps as usize
+}
+
+/// The same heads with every head's tokens one after the other.
+fn dense_rows(heads: &FlexTensor) -> FlexTensor {
+    let width = heads.layout().shape()[3] as isize;
+    match heads.layout().strides()[2..] == [width, 1] {
+        true => heads.clone(),
+        false => heads.to_contiguous(),
+    }
+}
+
+/// Groups `[heads, tokens, D]`, those of a row after each other, to `[B, tokens, all heads, D]`.
+fn side_by_side(groups: &[Vec<f32>], rows: usize, tokens: usize, width: usize) -> Vec<f32> {
+    let mut output = Vec::with_capacity(groups.iter().map(Vec::len).sum());
+    for groups in groups.chunks((groups.len() / rows.max(1)).max(1)) {
+        for token in 0..tokens {
+            for group in groups {
+                for head in group.chunks_exact(tokens * width) {
+                    output.extend_from_slice(&head[token * width..(token + 1) * width]);
+                }
+            }
+        }
+    }
+    output
+}
+
+fn add(sum: &mut [f32], summand: &FlexTensor) {
+    for (sum, x) in sum.iter_mut().zip(summand.storage::<f32>()) {
+        *sum += x;
+    }
+}
+
+fn product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    matmul::<Flex>(a, b)
+}
+
+fn matmul<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_matmul(a, b)
+}
+
+fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.to_vec()))
+}
