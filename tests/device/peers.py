@@ -147,6 +147,7 @@ def grpo(args: Namespace, _: list[int]) -> dict[str, Any]:
     """A step of TRL's GRPOTrainer on the recorded curve's task."""
     import torch
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(args.threads)
@@ -162,9 +163,9 @@ def grpo(args: Namespace, _: list[int]) -> dict[str, Any]:
         trainer = GRPOTrainer(
             model=str(CURVE / "base"), reward_funcs=[accuracy, form], args=config,
             train_dataset=Dataset.from_list([json.loads(line) for line in lines]))
+        trainer.remove_callback(PrinterCallback)
         cpu = time.process_time()
-        with contextlib.redirect_stdout(sys.stderr):
-            trainer.train()
+        trainer.train()
         cpu = (time.process_time() - cpu) / GRPO_STEPS
     steps = [line["step_time"] for line in trainer.state.log_history if "step_time" in line]
     return {"seconds": statistics.median(steps[1:]), "cpu_seconds": cpu}
