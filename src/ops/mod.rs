@@ -3,17 +3,20 @@
 mod adamw_8bit_step;
 mod adamw_step;
 mod attention;
+mod group_advantage;
 mod host_floats;
 #[cfg(feature = "flex")]
 mod lanes;
 mod rms_norm;
 mod rotate_half;
 mod swiglu;
+mod shader;
 mod token_logprobs;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
 pub use attention::{Sight, attention, attention_reference};
+pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
