@@ -1,0 +1,198 @@
+//! Drawing the next token of every row on the device, so that only ids come back to the host.
+//!
+//! Scores `s = z / T`, weights `w = e^(s − max s)`. The filters run in the order of transformers'
+//! warpers and drop what `generation::Sampler` drops: top-k keeps scores that reach the k-th highest;
+//! top-p drops the least likely tokens, of equal ones the first, while their weights sum to at most
+//! `1 − p` of all; min-p drops weights below it. The token with the highest `w / E` is drawn, where `E`
+//! are exponentially distributed: an exponential race, which orders tokens as `log w + Gumbel` does
+//! (the Gumbel-max trick, arXiv:1611.00712). Temperature 0 takes the likeliest token.
+//!
+//! `E` of token `i` is `−log(1 − (x + ½) / 2³²)` for word `i mod 4` of Philox4x32-10 (Salmon et al.,
+//! "Parallel random numbers: as easy as 1, 2, 3", SC 2011) with the row's seed as key and the counter
+//! `[i div 4, the row's counter, 0, 0]`: a draw depends on its row's logits, seed and counter alone.
+
+mod philox;
+#[cfg(feature = "wgpu")]
+mod wgsl;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use self::philox::exponentials;
+use super::{floats, shader};
+use crate::error::{Error, Result};
+use crate::seed::Seed;
+
+/// What may be drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleFilters {
+    /// Divides the logits; 0 takes the likeliest token and leaves the other filters out.
+    pub temperature: f32,
+    /// Keep only this many likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the likeliest tokens whose probabilities reach this sum, in (0, 1]; 1 keeps all.
+    pub top_p: f64,
+    /// Drop tokens less likely than this share of the likeliest one, in [0, 1).
+    pub min_p: f32,
+}
+
+/// What was drawn.
+///
+/// # Shapes
+/// Both `[B]`.
+#[derive(Clone, Debug)]
+pub struct SampledTokens {
+    /// The tokens' ids.
+    pub ids: Tensor<1, Int>,
+    /// Their log-probabilities in nats under the distributions they were drawn from; when greedy,
+    /// under the unscaled logits.
+    pub logprobs: Tensor<1>,
+}
+
+/// The random streams of rows: each row's seed in two halves, low first, and its counter.
+///
+/// # Shapes
+/// `[B, 3]`; adding 1 to the last column moves every row to its next draw.
+pub fn sample_streams(seeds: &[Seed], counter: u32, device: &Device) -> Tensor<2, Int> {
+    let words = seeds.iter().flat_map(|seed| {
+        let seed = seed.value();
+        [seed as u32, (seed >> 32) as u32, counter].map(|word| word as i32)
+    });
+    let data = TensorData::new(words.collect(), [seeds.len(), 3]);
+    Tensor::from_data(data, (device, DType::I32))
+}
+
+/// Draws one token a row.
+///
+/// # Shapes
+/// `logits` `[B, V]`, finite, without autodiff; `streams` `[B, 3]` of 32-bit integers as
+/// [`sample_streams`] makes them.
+///
+/// # Errors
+/// When the device failed.
+///
+/// # Panics
+/// When there is a row but no vocabulary.
+pub fn sample(
+    logits: Tensor<2>,
+    streams: Tensor<2, Int>,
+    filters: SampleFilters,
+) -> Result<SampledTokens> {
+    let [rows, vocabulary] = logits.dims();
+    assert!(rows == 0 || vocabulary > 0, "a vocabulary has entries");
+    if rows == 0 || !shader::compiles_wgsl(&logits.device()) {
+        return sample_reference(logits, streams, filters);
+    }
+    Ok(shaded(logits, streams, filters))
+}
+
+/// The same from plain tensor functions, with random numbers made on the host: what every device
+/// must agree with.
+///
+/// # Shapes
+/// As [`sample`].
+///
+/// # Errors
+/// When the device failed.
+pub fn sample_reference(
+    logits: Tensor<2>,
+    streams: Tensor<2, Int>,
+    filters: SampleFilters,
+) -> Result<SampledTokens> {
+    let ([rows, vocabulary], device) = (logits.dims(), logits.device());
+    if rows == 0 {
+        let ids = Tensor::from_data(TensorData::new(Vec::<i32>::new(), [0]), &device);
+        let logprobs = Tensor::zeros([0], &device);
+        return Ok(SampledTokens { ids, logprobs });
+    }
+    let logits = logits.cast(DType::F32);
+    let is_greedy = filters.temperature == 0.0;
+    let scores = match is_greedy {
+        true => logits,
+        false => logits / filters.temperature,
+    };
+    let highest = scores.clone().max_dim(1);
+    let weights = (scores.clone() - highest.clone()).exp();
+    let (weights, ids) = match is_greedy {
+        true => (weights, scores.clone().argmax(1)),
+        false => {
+            let weights = filters.apply(&scores, weights);
+            let noise = exponentials(&read_words(streams)?, vocabulary);
+            let race = weights.clone() / floats(noise, [rows, vocabulary], &device);
+            (weights, race.argmax(1))
+        }
+    };
+    let logprobs = scores.gather(1, ids.clone()) - highest - weights.sum_dim(1).log();
+    Ok(SampledTokens {
+        ids: ids.reshape([rows]),
+        logprobs: logprobs.reshape([rows]),
+    })
+}
+
+impl SampleFilters {
+    /// The weights with those that are filtered out set to 0.
+    fn apply(self, scores: &Tensor<2>, weights: Tensor<2>) -> Tensor<2> {
+        let [_, vocabulary] = weights.dims();
+        let mut weights = weights;
+        if self.top_k > 0 && self.top_k < vocabulary {
+            let likeliest = scores.clone().sort_descending(1);
+            let least = likeliest.narrow(1, self.top_k - 1, 1);
+            weights = weights.mask_fill(scores.clone().lower(least), 0.0);
+        }
+        if self.top_p < 1.0 {
+            weights = keep_top_p(weights, (1.0 - self.top_p) as f32);
+        }
+        if self.min_p > 0.0 {
+            let least = weights.clone().lower_elem(self.min_p);
+            weights = weights.mask_fill(least, 0.0);
+        }
+        weights
+    }
+}
+
+/// Drops the lightest tokens, of equal ones the first, while their sum is at most `droppable` of all.
+fn keep_top_p(weights: Tensor<2>, droppable: f32) -> Tensor<2> {
+    let [_, vocabulary] = weights.dims();
+    let droppable = weights.clone().sum_dim(1) * droppable;
+    let sorted = weights.clone().sort(1);
+    let dropped = sorted.clone().cumsum(1).lower_equal(droppable).int();
+    let dropped = dropped.sum_dim(1).clamp_max(vocabulary as i32 - 1);
+    let least = sorted.gather(1, dropped.clone());
+    let lower = weights.clone().lower(least.clone());
+    let ties = weights.clone().equal(least);
+    let tied_out = dropped - lower.clone().int().sum_dim(1);
+    let rank = ties.clone().int().cumsum(1);
+    let is_tied_out = ties.bool_and(rank.lower_equal(tied_out));
+    weights.mask_fill(lower.bool_or(is_tied_out), 0.0)
+}
+
+/// The streams' words, row by row.
+fn read_words(streams: Tensor<2, Int>) -> Result<Vec<[u32; 3]>> {
+    let device = format!("{:?}", streams.device());
+    let words = streams.try_into_vec_as::<i32>();
+    let words = words.map_err(|error| Error::Device {
+        device,
+        problem: format!("random streams could not be read: {error:?}"),
+    })?;
+    let row = |row: &[i32]| [row[0] as u32, row[1] as u32, row[2] as u32];
+    Ok(words.chunks_exact(3).map(row).collect())
+}
+
+#[cfg(feature = "wgpu")]
+fn shaded(logits: Tensor<2>, streams: Tensor<2, Int>, filters: SampleFilters) -> SampledTokens {
+    use burn::backend::Dispatch;
+
+    use self::wgsl::SampleBackend;
+
+    let logits = logits.cast(DType::F32).into_dispatch();
+    let streams = streams.cast(DType::I32).into_dispatch();
+    let (ids, logprobs) = Dispatch::sample(logits, streams, filters);
+    SampledTokens {
+        ids: Tensor::from_dispatch(ids),
+        logprobs: Tensor::from_dispatch(logprobs),
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn shaded(_: Tensor<2>, _: Tensor<2, Int>, _: SampleFilters) -> SampledTokens {
+    unreachable!("no device of this build compiles WGSL")
+}
