@@ -1,11 +1,17 @@
 //! `emberl devices`: what this build can use, what this machine has, and what `auto` takes.
 
+mod check;
+mod parity;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::Serialize;
 
 use anyhow::{Context, Result};
 
-use super::device_choice;
+use super::{Globals, device_choice};
 use crate::device::{self, Adapter, AdapterKind, DeviceSpec};
 
 /// What `emberl devices` is told.
@@ -17,6 +23,13 @@ pub struct DevicesArgs {
     /// Lists the adapters in this process, as JSON.
     #[arg(long = device_choice::PROBE_OPTION, hide = true)]
     probe: bool,
+    /// Checks that every device, or that of `--device`, computes what the CPU does: logits, losses,
+    /// gradients, an optimiser step, sampling; with MODEL's weights or those of a small random model.
+    #[arg(long, value_name = "MODEL", num_args = 0..=1)]
+    check: Option<Option<PathBuf>>,
+    /// Checks one device in this process and writes findings as JSON.
+    #[arg(long = check::MEASURE_OPTION, hide = true, requires = "check")]
+    measure: bool,
 }
 
 /// What is there.
@@ -35,15 +48,38 @@ struct Devices {
     auto: DeviceSpec,
 }
 
-pub(super) fn run(args: &DevicesArgs) -> Result<()> {
+pub(super) fn run(args: &DevicesArgs, globals: &Globals) -> Result<()> {
     if args.probe {
         return print_json(&device::adapters());
+    }
+    if args.measure {
+        return measure(args, globals);
+    }
+    if args.check.is_some() {
+        return check::run(args, globals);
     }
     let devices = Devices::find();
     match args.json {
         true => print_json(&devices),
         false => super::print(&devices.describe()),
     }
+}
+
+impl DevicesArgs {
+    /// The model whose weights are checked with, if one is named.
+    fn checked_model(&self) -> Option<&Path> {
+        self.check.as_ref()?.as_deref()
+    }
+}
+
+/// Checks the device that the command line names; one finding a line.
+fn measure(args: &DevicesArgs, globals: &Globals) -> Result<()> {
+    let spec = globals.choose_device(&globals.device()?.unwrap_or_default())?;
+    parity::run(&spec, args.checked_model(), &mut |finding| {
+        let line = serde_json::to_string(&finding).context("cannot be written as JSON")?;
+        // Ends when nobody reads on.
+        writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+    })
 }
 
 impl Devices {

@@ -110,7 +110,7 @@ impl Cli {
             Command::Eval(args) => eval::run(args, globals),
             Command::Generate(args) => generate::run(args, globals),
             Command::Score(args) => score::run(args, globals),
-            Command::Devices(args) => devices::run(args),
+            Command::Devices(args) => devices::run(args, globals),
         }
     }
 }
