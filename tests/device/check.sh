@@ -18,10 +18,14 @@ run() { "$@" || { echo "FAILED ($?): $*"; failed=1; }; }
 section "devices"
 run "$emberl" devices
 
-section "recorded numbers on the GPU"
+section "every device against the CPU"
+run timeout 900 "$emberl" devices --check
+
+section "recorded numbers and shaders on the GPU"
 export CARGO_MANIFEST_DIR=$PWD
 export EMBERL_ORACLE=${EMBERL_ORACLE:-$PWD/tests/fixtures/oracle}
 EMBERL_REQUIRE_WGPU=1 run timeout 300 "$folder/integration" oracle::gpu --test-threads 1 --nocapture
+EMBERL_REQUIRE_WGPU=1 run timeout 300 "$folder/integration" shaders::wgpu --test-threads 1 --nocapture
 
 section "a short run of the example, GPU then CPU"
 for device in auto cpu; do

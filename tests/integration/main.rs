@@ -3,6 +3,7 @@
 
 mod checkpointing;
 mod cli;
+mod device_check;
 mod examples;
 mod head;
 mod hostile_settings;
@@ -11,3 +12,4 @@ mod plan;
 mod resting;
 mod resume;
 mod rooms;
+mod shaders;

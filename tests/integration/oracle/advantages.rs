@@ -9,20 +9,21 @@ struct Recording {
     cases: Vec<Case>,
 }
 
+/// One recorded scenario under one setting.
 #[derive(Deserialize)]
-struct Case {
+pub struct Case {
     scenario: String,
-    num_generations: usize,
-    rewards_per_func: Vec<Vec<Option<f64>>>,
-    reward_weights: Vec<f64>,
-    multi_objective_aggregation: RewardAggregation,
-    scale_rewards: RewardScale,
-    advantages: Vec<f64>,
+    pub num_generations: usize,
+    pub rewards_per_func: Vec<Vec<Option<f64>>>,
+    pub reward_weights: Vec<f64>,
+    pub multi_objective_aggregation: RewardAggregation,
+    pub scale_rewards: RewardScale,
+    pub advantages: Vec<f64>,
     logged: Map<String, Value>,
 }
 
 impl Case {
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let (scale, aggregation) = (self.scale_rewards, self.multi_objective_aggregation);
         format!("{} {scale:?} {aggregation:?}", self.scenario)
     }
@@ -38,7 +39,7 @@ impl Case {
     }
 
     /// Rewards that differ by little were recorded in f32, so only their leading digits hold.
-    fn tolerance(&self, expected: f64) -> f64 {
+    pub fn tolerance(&self, expected: f64) -> f64 {
         if self.scenario.starts_with("tiny_") {
             1e-5 + 1e-3 * expected.abs()
         } else {
@@ -47,7 +48,8 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+/// All that was recorded.
+pub fn cases() -> Vec<Case> {
     let path = super::folder().join("grpo/advantages.json");
     let text = std::fs::read_to_string(&path).expect("the oracle has advantages");
     let recording: Recording = serde_json::from_str(&text).expect("advantages are well formed");

@@ -88,7 +88,7 @@ fn wgpu_grpo_step_is_trls() {
 }
 
 /// The adapter, one test at a time; none, said aloud, when the machine has none.
-fn wgpu() -> Option<(MutexGuard<'static, ()>, Device)> {
+pub fn wgpu() -> Option<(MutexGuard<'static, ()>, Device)> {
     let turn = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|broken| broken.into_inner());

@@ -3,16 +3,16 @@
 //! Every test finds what is recorded by listing the oracle folder, whose `README.md` says what each
 //! value means and how close it must be met, and fails when it finds nothing.
 
-mod advantages;
+pub mod advantages;
 mod dpo_steps;
-mod fixture;
+pub mod fixture;
 mod folders;
 mod generation;
-mod gpu;
+pub mod gpu;
 mod grpo_steps;
 mod lora;
 mod losses;
-mod model_case;
+pub mod model_case;
 mod models;
 mod policy_settings;
 mod rewards_format;
