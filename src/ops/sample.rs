@@ -15,12 +15,16 @@ mod philox;
 #[cfg(feature = "wgpu")]
 mod wgsl;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use self::philox::exponentials;
 use super::{floats, shader};
 use crate::error::{Error, Result};
 use crate::seed::Seed;
+
+/// Halvings of 1 down to the last digit of the lightest weight that top-p can stop at: one of a few
+/// hundred thousand tokens that together weigh a rounding error.
+const SMALLEST_STEP: i32 = 66;
 
 /// What may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,19 +154,47 @@ impl SampleFilters {
 }
 
 /// Drops the lightest tokens, of equal ones the first, while their sum is at most `droppable` of all.
+///
+/// Bit by bit as in the shader: Burn sorts on the host and sums cumulatively in quadratic time.
 fn keep_top_p(weights: Tensor<2>, droppable: f32) -> Tensor<2> {
-    let [_, vocabulary] = weights.dims();
     let droppable = weights.clone().sum_dim(1) * droppable;
-    let sorted = weights.clone().sort(1);
-    let dropped = sorted.clone().cumsum(1).lower_equal(droppable).int();
-    let dropped = dropped.sum_dim(1).clamp_max(vocabulary as i32 - 1);
-    let least = sorted.gather(1, dropped.clone());
+    let least = least_kept(&weights, &droppable);
     let lower = weights.clone().lower(least.clone());
-    let ties = weights.clone().equal(least);
-    let tied_out = dropped - lower.clone().int().sum_dim(1);
-    let rank = ties.clone().int().cumsum(1);
-    let is_tied_out = ties.bool_and(rank.lower_equal(tied_out));
+    let ties = weights.clone().equal(least.clone());
+    let dropped = weights.clone() * lower.clone().float();
+    let rest = (droppable - dropped.sum_dim(1)).clamp_min(0.0);
+    let others = ties.clone().float().sum_dim(1) - 1.0;
+    let tied_out = (rest / least).floor().min_pair(others);
+    let is_tied_out = first_of(&ties, &tied_out).bool_and(ties);
     weights.mask_fill(lower.bool_or(is_tied_out), 0.0)
+}
+
+/// The weight below which all go, `[B, 1]`: the highest whose lighter ones sum to at most `droppable`.
+fn least_kept(weights: &Tensor<2>, droppable: &Tensor<2>) -> Tensor<2> {
+    let mut least = droppable.zeros_like();
+    for power in 0..=SMALLEST_STEP {
+        let candidate = least.clone() + 0.5_f64.powi(power);
+        let lighter = weights.clone().lower(candidate.clone()).float() * weights.clone();
+        let fits = lighter.sum_dim(1).lower_equal(droppable.clone());
+        let fits = fits.bool_and(candidate.clone().lower_equal_elem(1.0));
+        least = least.mask_where(fits, candidate);
+    }
+    least
+}
+
+/// The ids before the one at which more than `count` of `ties` have been met.
+fn first_of(ties: &Tensor<2, Bool>, count: &Tensor<2>) -> Tensor<2, Bool> {
+    let [_, vocabulary] = ties.dims();
+    let ids = Tensor::<1, Int>::arange(0..vocabulary as i64, &ties.device()).float();
+    let ids: Tensor<2> = ids.unsqueeze_dim(0);
+    let mut end = count.zeros_like();
+    for bit in (0..=vocabulary.ilog2()).rev() {
+        let candidate = end.clone() + f64::from(1_u32 << bit);
+        let met = ids.clone().lower(candidate.clone()).bool_and(ties.clone());
+        let fits = met.float().sum_dim(1).lower_equal(count.clone());
+        end = end.mask_where(fits, candidate);
+    }
+    ids.lower(end)
 }
 
 /// The streams' words, row by row.
