@@ -6,13 +6,15 @@ mod order;
 mod packing;
 mod preference;
 mod problem;
+mod problem_format;
 mod prompt_template;
 mod reference;
 
 pub use example::{Example, read_examples};
 pub use jsonl::{JsonLine, json_lines, read_json_lines};
-pub use order::EpochOrder;
+pub use order::{EpochCache, EpochOrder};
 pub use packing::pack;
 pub use preference::{Preference, read_preferences};
 pub use problem::{Problem, Prompt, read_problems};
+pub use problem_format::ProblemFormat;
 pub use prompt_template::PromptTemplate;

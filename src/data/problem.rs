@@ -30,10 +30,14 @@ pub struct Problem {
     /// How hard it is, in the words of its source: problems of one level are about equally hard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
+    /// Language of the prompt, which the reasoning should be in too, as an ISO 639-1 code (`en`,
+    /// `zh`); none where it is not known or the prompt has no words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// Reads problems from JSON Lines: `{"prompt": text or messages, "answer": any JSON}` and, if they have
-/// one, `"level": text or whole number`.
+/// them, `"level": text or whole number` and `"language": code`.
 ///
 /// Other fields are ignored. An `answer` of null says that no reward compares this problem's answer.
 ///
@@ -63,12 +67,13 @@ fn problem(mut line: JsonLine) -> Result<Problem> {
             prompt,
             answer,
             level: level(&mut line)?,
+            language: language(&mut line)?,
         }),
     }
 }
 
 /// The problem's level, if it has one.
-fn level(line: &mut JsonLine) -> Result<Option<String>> {
+pub(super) fn level(line: &mut JsonLine) -> Result<Option<String>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Level {
@@ -83,6 +88,22 @@ fn level(line: &mut JsonLine) -> Result<Option<String>> {
         Level::Number(number) => number.to_string(),
         Level::Text(text) => text,
     }))
+}
+
+/// The prompt's language, if it says one.
+fn language(line: &mut JsonLine) -> Result<Option<String>> {
+    const EXPECTED: &str = "a code of two small letters, such as \"en\"";
+    if !line.has("language") {
+        return Ok(None);
+    }
+    let language: Option<String> = line.take("language", EXPECTED)?;
+    let is_code = |code: &String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_lowercase());
+    match language {
+        Some(code) if !is_code(&code) => {
+            Err(line.error(format!("`language`: is `{code}`, expected {EXPECTED}")))
+        }
+        language => Ok(language),
+    }
 }
 
 impl Prompt {
@@ -149,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn languages_are_codes_or_missing() {
+        let problems = read(
+            r#"{"prompt": "1+1=", "answer": 2, "language": "zh"}
+               {"prompt": "1+2=", "answer": 3, "language": null}
+               {"prompt": "1+4=", "answer": 5}"#,
+        )
+        .unwrap();
+        let languages: Vec<_> = problems.iter().map(|p| p.language.as_deref()).collect();
+        assert_eq!(languages, [Some("zh"), None, None]);
+    }
+
+    #[test]
     fn line_that_is_no_problem_is_named_with_what_would_be_right() {
         let good = r#"{"prompt": "p", "answer": "a"}"#;
         for (bad, complaint) in [
@@ -175,6 +208,10 @@ mod tests {
             (
                 r#"{"prompt": "p", "answer": "a", "level": 1.5}"#,
                 "`level`: expected a text or a whole number",
+            ),
+            (
+                r#"{"prompt": "p", "answer": "a", "language": "Chinese"}"#,
+                "`language`: is `Chinese`, expected a code of two small letters",
             ),
             (
                 r#"{"prompt": ["p"], "answer": "a"}"#,

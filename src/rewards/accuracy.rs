@@ -98,6 +98,7 @@ mod tests {
             prompt,
             answer,
             level: None,
+            language: None,
         }
     }
 

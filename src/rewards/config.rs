@@ -129,6 +129,7 @@ mod tests {
                 prompt: Prompt::Text("70+91=?".into()),
                 answer: json!("161"),
                 level: None,
+                language: None,
             },
             completion: "<think>7+9=16, 0+1=1</think><answer>161</answer>",
             token_count: 23,

@@ -159,6 +159,7 @@ mod tests {
                 prompt: Prompt::Text("?".into()),
                 answer: Value::Null,
                 level: None,
+                language: None,
             },
             completion: "!",
             token_count: 1,

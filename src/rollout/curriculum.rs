@@ -197,6 +197,7 @@ mod tests {
             prompt: Prompt::Text(prompt.into()),
             answer: Value::Null,
             level: level.map(str::to_string),
+            language: None,
         }
     }
 

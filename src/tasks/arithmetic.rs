@@ -114,6 +114,7 @@ impl Task for Arithmetic {
             prompt: self.config.wording.prompt(question),
             answer: serde_json::json!({ "problem": chain.to_string(), "value": value }),
             level: Some(level(&chain)),
+            language: None,
         }
     }
 
@@ -224,7 +225,7 @@ fn level(chain: &Expression) -> String {
 }
 
 /// The same text for chains that differ only in the order of terms or factors.
-fn canonical(chain: &Expression) -> String {
+pub(super) fn canonical(chain: &Expression) -> String {
     let mut terms = Vec::new();
     collect_terms(chain, '+', &mut terms);
     terms.sort_unstable();
@@ -301,6 +302,7 @@ mod tests {
             prompt: Prompt::Text("9-12*2=?\n".into()),
             answer: serde_json::json!({ "problem": "9-12*2", "value": -15 }),
             level: None,
+            language: None,
         };
         let task = arithmetic(2, 3, &[Subtract]);
         let judge = |answer| task.verify(&problem, answer).expect("a verdict");

@@ -120,6 +120,7 @@ impl Task for Countdown {
             prompt: self.config.wording.prompt(goal.question()),
             answer: serde_json::json!({ "numbers": goal.numbers, "target": goal.target }),
             level: Some(u8::from(level).to_string()),
+            language: None,
         }
     }
 

@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Split, Task};
-use crate::data::{EpochOrder, Problem, read_problems};
+use crate::data::{EpochCache, EpochOrder, Problem, ProblemFormat};
 use crate::error::{Error, Result};
 use crate::seed::Seed;
 
@@ -21,22 +21,24 @@ pub struct JsonlConfig {
     /// The held-out problems; none of them may be among those to train on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
+    /// The fields that both files have.
+    pub format: ProblemFormat,
     /// Seed of the order in which problems are trained on.
     pub seed: u64,
 }
 
 /// Problems read from files.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Jsonl {
     train: Problems,
     test: Problems,
 }
 
 /// The problems of one split and the order they come in.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Problems {
     items: Vec<Problem>,
-    order: Option<EpochOrder>,
+    order: Option<EpochCache>,
 }
 
 impl Jsonl {
@@ -52,7 +54,7 @@ impl Jsonl {
             ));
         }
         let read = |path: &Option<PathBuf>| match path {
-            Some(path) => read_problems(path),
+            Some(path) => config.format.read(path),
             None => Ok(Vec::new()),
         };
         let (train, test) = (read(&config.train)?, read(&config.test)?);
@@ -63,7 +65,7 @@ impl Jsonl {
         let seed = Seed::new(config.seed).named("jsonl");
         Ok(Self {
             train: Problems {
-                order: EpochOrder::new(train.len(), seed),
+                order: EpochOrder::new(train.len(), seed).map(EpochCache::new),
                 items: train,
             },
             test: Problems {
@@ -89,7 +91,7 @@ impl Task for Jsonl {
             Split::Test => &self.test,
         };
         let place = match &problems.order {
-            Some(order) => order.indices(index, 1)[0],
+            Some(order) => order.index(index),
             None => index as usize % problems.items.len(),
         };
         problems.items[place].clone()
@@ -159,12 +161,33 @@ mod tests {
     }
 
     #[test]
+    fn format_names_the_fields_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = [r#"{"question": "6*7?", "answer": "6*7=42\n#### 42"}"#];
+        let path = write(folder.path(), "test.jsonl", &lines).unwrap();
+        let text = format!("format = \"gsm8k\"\ntest = {path:?}");
+        let config: JsonlConfig = toml::from_str(&text).unwrap();
+        let task = Jsonl::new(&config).unwrap();
+        let problem = task.problem(Split::Test, 0);
+        assert!(task.verify(&problem, "42").unwrap());
+        assert!(!task.verify(&problem, "6*7=42").unwrap());
+        assert_eq!(JsonlConfig::default().format, ProblemFormat::Emberl);
+        let error = toml::from_str::<JsonlConfig>("format = \"csv\"").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("expected one of `emberl`, `gsm8k`"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_held_out_prompt_that_is_trained_on_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let config = JsonlConfig {
             train: write(folder.path(), "train.jsonl", &LINES[..2]),
             test: write(folder.path(), "test.jsonl", &LINES[1..]),
-            seed: 0,
+            ..JsonlConfig::default()
         };
         let message = Jsonl::new(&config).unwrap_err().to_string();
         assert!(message.contains("test.jsonl:1:"), "{message}");

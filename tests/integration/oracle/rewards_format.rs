@@ -48,6 +48,7 @@ fn soft_overlong_is_the_recorded_one() {
         prompt: Prompt::Text("?".into()),
         answer: Value::Null,
         level: None,
+        language: None,
     };
     for case in cases {
         let rubric = case.rubric();
