@@ -1,11 +1,26 @@
 //! Tasks: seeded generators of problems with exact verifiers.
 
 mod arithmetic;
+mod bilingual;
+#[cfg(test)]
+mod checks;
 mod countdown;
 mod expression;
+mod grid_path;
+mod json_extraction;
 mod jsonl;
+mod knights_and_knaves;
+mod levels;
+mod linear_equations;
+mod modular_arithmetic;
 mod question;
+mod rational;
+mod recorded;
+mod sequence;
 mod split;
+mod strict_json;
+mod tool_use;
+mod traces;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -14,11 +29,20 @@ use crate::data::Problem;
 use crate::error::Result;
 
 pub use arithmetic::{Arithmetic, ArithmeticConfig};
+pub use bilingual::{Bilingual, BilingualConfig, BilingualTraces, Language};
 pub use countdown::{Countdown, CountdownConfig, CountdownTraces, Level};
 pub use expression::{Expression, Operator};
+pub use grid_path::{GridPath, GridPathConfig};
+pub use json_extraction::{JsonExtraction, JsonExtractionConfig};
 pub use jsonl::{Jsonl, JsonlConfig};
+pub use knights_and_knaves::{KnightsAndKnaves, KnightsAndKnavesConfig};
+pub use linear_equations::{LinearEquations, LinearEquationsConfig};
+pub use modular_arithmetic::{ModularArithmetic, ModularArithmeticConfig};
 pub use question::Wording;
+pub use sequence::{Sequence, SequenceConfig, SequenceOperation};
 pub use split::Split;
+pub use tool_use::{ToolUse, ToolUseConfig};
+pub use traces::Traces;
 
 /// A source of problems and the judge of their answers.
 pub trait Task: Send + Sync {
@@ -56,6 +80,22 @@ pub enum TaskConfig {
     Countdown(CountdownConfig),
     /// Work out a sum.
     Arithmetic(ArithmeticConfig),
+    /// Solve linear equations.
+    LinearEquations(LinearEquationsConfig),
+    /// Work out a remainder.
+    ModularArithmetic(ModularArithmeticConfig),
+    /// Find out who lies.
+    KnightsAndKnaves(KnightsAndKnavesConfig),
+    /// Sort or turn a list around, or find the next term.
+    Sequence(SequenceConfig),
+    /// Find a way past walls.
+    GridPath(GridPathConfig),
+    /// Fill an object with what a text says.
+    JsonExtraction(JsonExtractionConfig),
+    /// Choose a function and its arguments.
+    ToolUse(ToolUseConfig),
+    /// Work out a sum told in English or in Chinese words.
+    Bilingual(BilingualConfig),
     /// Problems from JSON Lines files.
     Jsonl(JsonlConfig),
 }
@@ -69,6 +109,14 @@ impl TaskConfig {
         Ok(match self {
             Self::Countdown(config) => Box::new(Countdown::new(config.clone())?),
             Self::Arithmetic(config) => Box::new(Arithmetic::new(config.clone())?),
+            Self::LinearEquations(config) => Box::new(LinearEquations::new(config.clone())?),
+            Self::ModularArithmetic(config) => Box::new(ModularArithmetic::new(config.clone())?),
+            Self::KnightsAndKnaves(config) => Box::new(KnightsAndKnaves::new(config.clone())?),
+            Self::Sequence(config) => Box::new(Sequence::new(config.clone())?),
+            Self::GridPath(config) => Box::new(GridPath::new(config.clone())?),
+            Self::JsonExtraction(config) => Box::new(JsonExtraction::new(config.clone())?),
+            Self::ToolUse(config) => Box::new(ToolUse::new(config.clone())?),
+            Self::Bilingual(config) => Box::new(Bilingual::new(config.clone())?),
             Self::Jsonl(config) => Box::new(Jsonl::new(config)?),
         })
     }
@@ -78,11 +126,46 @@ impl TaskConfig {
 mod tests {
     use super::*;
 
+    const GENERATED: [&str; 10] = [
+        "countdown",
+        "arithmetic",
+        "linear_equations",
+        "modular_arithmetic",
+        "knights_and_knaves",
+        "sequence",
+        "grid_path",
+        "json_extraction",
+        "tool_use",
+        "bilingual",
+    ];
+
+    #[test]
+    fn every_generated_task_makes_plain_prompts_and_varied_traces_by_default() {
+        for name in GENERATED {
+            let config: TaskConfig = toml::from_str(&format!("kind = \"{name}\"")).unwrap();
+            let task = config.build().unwrap();
+            let mut rng = crate::seed::Seed::new(1).rng();
+            let mut tagged = 0;
+            for index in 0..300 {
+                let problem = task.problem(Split::Train, index);
+                assert!(checks::prompt_of(&problem).ends_with('\n'));
+                assert!(problem.level.is_some());
+                let trace = task.trace(&problem, &mut rng).unwrap();
+                tagged += usize::from(trace.starts_with("<think>\n"));
+            }
+            assert!((100..280).contains(&tagged), "{name}: {tagged} of 300");
+        }
+    }
+
     #[test]
     fn config_names_the_task_by_kind_and_refuses_unknown_keys() {
         let config: TaskConfig =
             toml::from_str("kind = \"countdown\"\nlevels = [2]").expect("a config");
         assert_eq!(config.build().expect("a task").name(), "countdown");
+        for name in GENERATED {
+            let config: TaskConfig = toml::from_str(&format!("kind = \"{name}\"")).unwrap();
+            assert_eq!(config.build().unwrap().name(), name);
+        }
         let error = toml::from_str::<TaskConfig>("kind = \"countdown\"\nlevel = [2]");
         let message = error.expect_err("an unknown key").to_string();
         assert!(message.contains("unknown field `level`"), "{message}");

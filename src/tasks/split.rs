@@ -1,5 +1,7 @@
 //! The train/test divide: decided by the problem itself, so that no draw can cross it.
 
+use rand::Rng;
+
 use crate::seed::Seed;
 
 /// One problem in this many is held out.
@@ -31,6 +33,23 @@ impl Split {
             Self::Test => "test",
         };
         task.named(side).child(index)
+    }
+
+    /// Problem `index` on this side: the first draft from its seed whose canonical text is on it.
+    pub(super) fn draw<T>(
+        self,
+        task: Seed,
+        index: u64,
+        draft: impl Fn(&mut dyn Rng) -> T,
+        canonical: impl Fn(&T) -> String,
+    ) -> T {
+        let mut rng = self.seed(task, index).rng();
+        loop {
+            let draft = draft(&mut rng);
+            if Self::of(&canonical(&draft)) == self {
+                return draft;
+            }
+        }
     }
 }
 
