@@ -336,7 +336,9 @@ fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
 fn answer_source(config: &RlConfig) -> AnswerSource {
     let source = |reward: &RewardConfig| match reward {
         RewardConfig::Accuracy { answer, .. } => Some(*answer),
-        RewardConfig::Format { .. } | RewardConfig::SoftOverlong { .. } => None,
+        RewardConfig::Format { .. }
+        | RewardConfig::Math { .. }
+        | RewardConfig::SoftOverlong { .. } => None,
     };
     config.rewards.iter().find_map(source).unwrap_or_default()
 }

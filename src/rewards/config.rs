@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, AnswerSource, Format, FormatStyle, Reward, Rubric, SoftOverlong};
+use super::{Accuracy, AnswerSource, Format, FormatStyle, Math, Reward, Rubric, SoftOverlong};
 use crate::error::{Error, Result};
 use crate::tasks::Task;
 
@@ -30,6 +30,22 @@ pub enum RewardConfig {
         #[serde(default)]
         style: FormatStyle,
     },
+    /// 1 for an answer that has the reference's mathematical value, in whatever form it is written, else
+    /// 0: LaTeX or plain, `0.5` for `\frac12`. For problems whose reference is mathematics.
+    Math {
+        /// Factor in the sum of rewards; R1-Zero weighs accuracy and format equally.
+        #[serde(default = "one")]
+        weight: f64,
+        /// Whether only what follows the first `</think>`, if there is one, can hold the answer. Inside
+        /// stands first the last `<answer>…</answer>`, then the last `\boxed{…}`, then what follows
+        /// "final answer" or "answer", then the mathematics that comes last.
+        #[serde(default = "yes")]
+        after_think: bool,
+        /// Whether a word in a sentence can be the answer, as in "The answer is B."; in tags, boxes and
+        /// LaTeX it always can.
+        #[serde(default)]
+        words: bool,
+    },
     /// From 0 down to -1 for a completion that comes near its most tokens or passes them (DAPO's soft
     /// overlong punishment).
     SoftOverlong {
@@ -49,6 +65,7 @@ impl RewardConfig {
         match *self {
             Self::Accuracy { weight, .. }
             | Self::Format { weight, .. }
+            | Self::Math { weight, .. }
             | Self::SoftOverlong { weight, .. } => weight,
         }
     }
@@ -74,6 +91,9 @@ impl Rubric {
                     Box::new(Accuracy::new(answer, verifier.clone()))
                 }
                 RewardConfig::Format { style, .. } => Box::new(Format::new(style)),
+                RewardConfig::Math {
+                    after_think, words, ..
+                } => Box::new(Math::new(after_think, words)),
                 RewardConfig::SoftOverlong {
                     max_tokens,
                     buffer_tokens,
@@ -88,6 +108,10 @@ impl Rubric {
 
 fn one() -> f64 {
     1.0
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -155,6 +179,18 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn math_needs_no_settings() {
+        let configs = parse("rewards = [{ kind = \"math\" }]").unwrap();
+        let expected = RewardConfig::Math {
+            weight: 1.0,
+            after_think: true,
+            words: false,
+        };
+        assert_eq!(configs, [expected]);
+        assert_eq!(Rubric::build(&configs, None).unwrap().names(), ["math"]);
     }
 
     #[test]

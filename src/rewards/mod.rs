@@ -4,6 +4,7 @@ mod accuracy;
 mod answer;
 mod config;
 mod format;
+mod math;
 mod rubric;
 mod soft_overlong;
 
@@ -11,6 +12,7 @@ pub use accuracy::Accuracy;
 pub use answer::AnswerSource;
 pub use config::RewardConfig;
 pub use format::{Format, FormatStyle};
+pub use math::{Math, MathAnswer};
 pub use rubric::{Graded, GradedPart, Rubric};
 pub use soft_overlong::SoftOverlong;
 

@@ -16,6 +16,7 @@ pub mod model_case;
 mod models;
 mod policy_settings;
 mod rewards_format;
+mod rewards_math;
 mod sampler_ratio;
 mod sft_steps;
 mod step_case;
