@@ -25,7 +25,7 @@ impl Reward for Brevity {
     }
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
-        let used = attempt.token_count as f64 / self.token_limit as f64;
+        let used = attempt.token_count() as f64 / self.token_limit as f64;
         Ok(attempt.finished.then_some(1.0 - used.min(1.0)))
     }
 }

@@ -334,13 +334,11 @@ fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
 
 /// Where the stage's accuracy reward looks for the answer.
 fn answer_source(config: &RlConfig) -> AnswerSource {
-    let source = |reward: &RewardConfig| match reward {
-        RewardConfig::Accuracy { answer, .. } => Some(*answer),
-        RewardConfig::Format { .. }
-        | RewardConfig::Math { .. }
-        | RewardConfig::SoftOverlong { .. } => None,
-    };
-    config.rewards.iter().find_map(source).unwrap_or_default()
+    let mut sources = config
+        .rewards
+        .iter()
+        .filter_map(RewardConfig::answer_source);
+    sources.next().unwrap_or_default()
 }
 
 /// A JSON file's value; none when there is no file.

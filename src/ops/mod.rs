@@ -9,9 +9,9 @@ mod host_floats;
 mod lanes;
 mod rms_norm;
 mod rotate_half;
-mod swiglu;
 mod sample;
 mod shader;
+mod swiglu;
 mod token_logprobs;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
@@ -21,8 +21,8 @@ pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_ref
 pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
-pub use swiglu::{swiglu, swiglu_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
+pub use swiglu::{swiglu, swiglu_reference};
 pub use token_logprobs::{
     HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
     token_logprobs,

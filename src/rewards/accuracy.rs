@@ -110,7 +110,7 @@ mod tests {
         Accuracy::new(AnswerSource::AfterThink, verifier).score(&Attempt {
             problem: &problem(reference),
             completion,
-            token_count: 9,
+            token_ids: &[0; 9],
             finished: true,
         })
     }

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, AnswerSource, Format, FormatStyle, Math, Reward, Rubric, SoftOverlong};
+use super::{
+    Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
+    FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
+    Length, LengthConfig, Math, ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig,
+    Reward, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+};
 use crate::error::{Error, Result};
 use crate::tasks::Task;
 
 /// One reward of a recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RewardConfig {
     /// 1 for a right answer, 0 for a wrong one or none.
@@ -57,17 +62,87 @@ pub enum RewardConfig {
         /// Tokens before `max_tokens` over which the punishment grows. DAPO took 4,096.
         buffer_tokens: usize,
     },
+    /// The share of the reasoning's words that are in the target language (R1).
+    LanguageConsistency(LanguageConsistencyConfig),
+    /// A quarter for each of four tags on a line of its own (open-r1).
+    TagCount {
+        /// Factor in the sum of rewards.
+        #[serde(default = "one")]
+        weight: f64,
+    },
+    /// Up to 1 for signs of step-by-step reasoning (open-r1).
+    ReasoningSteps(ReasoningStepsConfig),
+    /// 1 for the think+answer shape with a code block in the answer, else 0 (open-r1).
+    CodeFormat(CodeFormatConfig),
+    /// From 0 down to a penalty for repeated n-grams (TRL, open-r1).
+    Repetition(RepetitionConfig),
+    /// 0.5 to -0.5 for short and long completions of a group (Kimi k1.5).
+    Length(LengthConfig),
+    /// Right or wrong, scaled by length along half a cosine (TRL, open-r1).
+    Cosine(CosineConfig),
+    /// 1 for an answer that fits the problem's JSON schema.
+    JsonSchema(JsonSchemaConfig),
+    /// 1 for the expected tool calls.
+    ToolCall(ToolCallConfig),
 }
 
 impl RewardConfig {
     /// Factor in the sum of rewards.
     pub fn weight(&self) -> f64 {
-        match *self {
+        match self {
             Self::Accuracy { weight, .. }
             | Self::Format { weight, .. }
             | Self::Math { weight, .. }
-            | Self::SoftOverlong { weight, .. } => weight,
+            | Self::SoftOverlong { weight, .. }
+            | Self::TagCount { weight } => *weight,
+            Self::LanguageConsistency(config) => config.weight,
+            Self::ReasoningSteps(config) => config.weight,
+            Self::CodeFormat(config) => config.weight,
+            Self::Repetition(config) => config.weight,
+            Self::Length(config) => config.weight,
+            Self::Cosine(config) => config.weight,
+            Self::JsonSchema(config) => config.weight,
+            Self::ToolCall(config) => config.weight,
         }
+    }
+
+    /// Where the answer stands that this reward judges right or wrong, if it does.
+    pub fn answer_source(&self) -> Option<AnswerSource> {
+        match self {
+            Self::Accuracy { answer, .. } => Some(*answer),
+            _ => None,
+        }
+    }
+
+    /// Builds the reward; answers are judged by `verifier`, or without one by the problem's reference.
+    ///
+    /// # Errors
+    /// When a setting is out of range; the message names its key.
+    pub fn build(&self, verifier: Option<&Arc<dyn Task>>) -> Result<Box<dyn Reward>> {
+        let accuracy = |answer| Accuracy::new(answer, verifier.cloned());
+        Ok(match self {
+            Self::Accuracy { answer, .. } => Box::new(accuracy(*answer)),
+            Self::Format { style, .. } => Box::new(Format::new(*style)),
+            Self::Math {
+                after_think, words, ..
+            } => Box::new(Math::new(*after_think, *words)),
+            Self::SoftOverlong {
+                max_tokens,
+                buffer_tokens,
+                ..
+            } => Box::new(SoftOverlong::new(*max_tokens, *buffer_tokens)?),
+            Self::LanguageConsistency(config) => {
+                Box::new(LanguageConsistency::new(config.language))
+            }
+            Self::TagCount { .. } => Box::new(TagCount),
+            Self::ReasoningSteps(config) => Box::new(ReasoningSteps::new(config)?),
+            Self::CodeFormat(config) => Box::new(CodeFormat::new(&config.language)?),
+            Self::Repetition(config) => Box::new(Repetition::new(config)?),
+            Self::Length(config) => Box::new(Length::new(config, accuracy(config.answer))),
+            Self::Cosine(config) => Box::new(Cosine::new(config, accuracy(config.answer))?),
+            Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
+            Self::ToolCall(config) => Box::new(ToolCall::new(config)),
+        })
     }
 }
 
@@ -86,21 +161,7 @@ impl Rubric {
         }
         let mut rubric = Self::default();
         for config in configs {
-            let reward: Box<dyn Reward> = match *config {
-                RewardConfig::Accuracy { answer, .. } => {
-                    Box::new(Accuracy::new(answer, verifier.clone()))
-                }
-                RewardConfig::Format { style, .. } => Box::new(Format::new(style)),
-                RewardConfig::Math {
-                    after_think, words, ..
-                } => Box::new(Math::new(after_think, words)),
-                RewardConfig::SoftOverlong {
-                    max_tokens,
-                    buffer_tokens,
-                    ..
-                } => Box::new(SoftOverlong::new(max_tokens, buffer_tokens)?),
-            };
-            rubric.push(config.weight(), reward)?;
+            rubric.push(config.weight(), config.build(verifier.as_ref())?)?;
         }
         Ok(rubric)
     }
@@ -156,10 +217,66 @@ mod tests {
                 language: None,
             },
             completion: "<think>7+9=16, 0+1=1</think><answer>161</answer>",
-            token_count: 23,
+            token_ids: &[0; 23],
             finished: true,
         });
         assert_eq!(graded.total, Some(1.2));
+    }
+
+    /// Every kind once, with what it needs.
+    const EVERY_KIND: &str = r#"rewards = [
+        { kind = "accuracy" }, { kind = "format" }, { kind = "tag_count" },
+        { kind = "soft_overlong", max_tokens = 9, buffer_tokens = 3 },
+        { kind = "language_consistency", language = "en", weight = 0.5 },
+        { kind = "reasoning_steps" }, { kind = "code_format" }, { kind = "repetition" },
+        { kind = "length" }, { kind = "cosine", max_length = 9 },
+        { kind = "json_schema" }, { kind = "tool_call", order = "any" },
+    ]"#;
+
+    #[test]
+    fn every_kind_is_named_as_recipes_name_it_and_read_back() {
+        let configs = parse(EVERY_KIND).unwrap();
+        let rubric = Rubric::build(&configs, None).unwrap();
+        let mut kinds = Vec::new();
+        for config in &configs {
+            let written = serde_json::to_value(config).unwrap();
+            kinds.push(written["kind"].as_str().unwrap().to_string());
+            assert_eq!(
+                serde_json::from_value::<RewardConfig>(written).unwrap(),
+                *config
+            );
+        }
+        assert_eq!(rubric.names(), kinds);
+        assert_eq!(rubric.weights()[4], 0.5);
+    }
+
+    #[test]
+    fn total_leaves_out_what_does_not_apply_and_counts_what_fails() {
+        let grade = |answer, completion| {
+            let rubric = Rubric::build(&parse(EVERY_KIND).unwrap(), None).unwrap();
+            rubric.grade(&Attempt {
+                problem: &Problem {
+                    prompt: Prompt::Text("?".into()),
+                    answer,
+                    level: None,
+                },
+                completion,
+                token_ids: &[1, 2],
+                finished: true,
+            })
+        };
+        // Without a reference accuracy, length, cosine, json_schema and tool_call do not apply: format 1,
+        // tag_count 1, language ½ · 1, the others 0.
+        let completion = "<think>\nlet us think about it\n</think>\n<answer>\n1\n</answer>";
+        let graded = grade(serde_json::Value::Null, completion);
+        assert_eq!(graded.total, Some(2.5));
+        let missing = graded.parts.iter().filter(|part| part.score.is_none());
+        assert_eq!(missing.count(), 5);
+        assert!(graded.errors.is_empty());
+        // "161" is no schema and no call.
+        let graded = grade(json!("161"), completion);
+        assert_eq!(graded.errors.len(), 2);
+        assert_eq!(graded.total, None);
     }
 
     #[test]
@@ -176,6 +293,15 @@ mod tests {
             r#"rewards = [{ kind = "format", style = "xml" }]"#,
             r#"rewards = [{ kind = "accuracy", style = "think" }]"#,
             r#"rewards = [{ kind = "soft_overlong", max_tokens = 100 }]"#,
+            r#"rewards = [{ kind = "tag_count", steps = 3 }]"#,
+            r#"rewards = [{ kind = "reasoning_steps", step = 3 }]"#,
+            r#"rewards = [{ kind = "language_consistency", language = "english" }]"#,
+            r#"rewards = [{ kind = "code_format", lang = "python" }]"#,
+            r#"rewards = [{ kind = "repetition", unit = "letters" }]"#,
+            r#"rewards = [{ kind = "length", answers = "text" }]"#,
+            r#"rewards = [{ kind = "cosine" }]"#,
+            r#"rewards = [{ kind = "json_schema", schema = {} }]"#,
+            r#"rewards = [{ kind = "tool_call", order = "strict" }]"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -62,11 +62,21 @@ impl Reward for Format {
 }
 
 fn think_answer(text: &str) -> Option<bool> {
+    answer_lines(text).map(ends_answer)
+}
+
+/// What follows `<answer>` in a text that begins `<think>\n…\n</think>\n<answer>\n`.
+pub(super) fn answer_lines(text: &str) -> Option<&str> {
     let (_, answer) = text
         .strip_prefix("<think>\n")?
         .split_once("\n</think>\n<answer>\n")?;
+    Some(answer)
+}
+
+/// Whether a `</answer>` has a line to itself in `answer`.
+pub(super) fn ends_answer(answer: &str) -> bool {
     let mut after_answers = answer.split("\n</answer>").skip(1);
-    Some(after_answers.any(|after| after.is_empty() || after.starts_with('\n')))
+    after_answers.any(|after| after.is_empty() || after.starts_with('\n'))
 }
 
 fn think_answer_inline(text: &str) -> Option<bool> {

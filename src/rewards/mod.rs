@@ -1,20 +1,49 @@
 //! Rewards: what a completion earns, part by part, by rules alone.
 
 mod accuracy;
+mod alignment;
 mod answer;
+mod code_format;
 mod config;
+mod cosine;
 mod format;
+mod json_body;
+mod json_schema;
+mod language;
+mod language_consistency;
+mod length;
+mod length_unit;
 mod math;
+mod prose;
+mod reasoning_steps;
+mod repetition;
 mod rubric;
 mod soft_overlong;
+mod tag_count;
+mod tool_call;
+mod words;
 
 pub use accuracy::Accuracy;
 pub use answer::AnswerSource;
+pub use code_format::{CodeFormat, CodeFormatConfig};
 pub use config::RewardConfig;
+pub use cosine::{Cosine, CosineConfig};
 pub use format::{Format, FormatStyle};
+pub use json_schema::{JsonSchema, JsonSchemaConfig};
+pub use language::Language;
+pub use language_consistency::{
+    LanguageConsistency, LanguageConsistencyConfig, TargetLanguage, reasoning,
+};
+pub use length::{Length, LengthConfig, Unjudged};
+pub use length_unit::LengthUnit;
 pub use math::{Math, MathAnswer};
+pub use reasoning_steps::{ReasoningSteps, ReasoningStepsConfig};
+pub use repetition::{Repetition, RepetitionConfig, RepetitionUnit};
 pub use rubric::{Graded, GradedPart, Rubric};
 pub use soft_overlong::SoftOverlong;
+pub use tag_count::TagCount;
+pub use tool_call::{CallOrder, ToolCall, ToolCallConfig, ToolCallCredit};
+pub use words::WordCount;
 
 use std::sync::Arc;
 
@@ -28,10 +57,17 @@ pub struct Attempt<'a> {
     pub problem: &'a Problem,
     /// What the model wrote, special tokens left out.
     pub completion: &'a str,
-    /// Length of the completion in tokens, the end token included.
-    pub token_count: usize,
+    /// The completion's tokens, the end token included.
+    pub token_ids: &'a [u32],
     /// Whether the model ended the completion itself; false when it was cut off.
     pub finished: bool,
+}
+
+impl Attempt<'_> {
+    /// Length of the completion in tokens, the end token included.
+    pub fn token_count(&self) -> usize {
+        self.token_ids.len()
+    }
 }
 
 /// A rule that scores completions.
@@ -44,6 +80,12 @@ pub trait Reward: Send + Sync {
     /// # Errors
     /// When the rule itself fails, through no fault of the completion.
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>>;
+
+    /// The scores of all completions of one problem, in order. A rule that compares completions with
+    /// each other gives its own; [`Reward::score`] is then its score of a group of one.
+    fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+        attempts.iter().map(|attempt| self.score(attempt)).collect()
+    }
 }
 
 impl<R: Reward + ?Sized> Reward for Arc<R> {
@@ -53,6 +95,10 @@ impl<R: Reward + ?Sized> Reward for Arc<R> {
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
         (**self).score(attempt)
+    }
+
+    fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+        (**self).score_group(attempts)
     }
 }
 

@@ -50,6 +50,27 @@ impl Graded {
             .map(|part| part.score.filter(|_| is_whole))
             .collect()
     }
+
+    /// Notes what `part` gave and adds it to the total.
+    fn add(&mut self, part: &Part, score: Result<Option<f64>>) {
+        let score = score.unwrap_or_else(|error| {
+            self.errors.push(error.to_string());
+            None
+        });
+        if let Some(score) = score {
+            self.total = Some(self.total.unwrap_or(0.0) + part.weight * score);
+        }
+        self.parts.push(GradedPart {
+            name: part.reward.name().to_string(),
+            score,
+        });
+    }
+
+    /// Without a total if a part failed.
+    fn settled(mut self) -> Self {
+        self.total = self.total.filter(|_| self.errors.is_empty());
+        self
+    }
 }
 
 impl Rubric {
@@ -72,25 +93,22 @@ impl Rubric {
         self.parts.iter().map(|part| part.weight).collect()
     }
 
-    /// Scores `attempt` by every reward; a reward that fails or is not finite leaves an error, never a 0.
+    /// Scores `attempt` by every reward, as a group of one; see [`Rubric::grade_group`].
     pub fn grade(&self, attempt: &Attempt<'_>) -> Graded {
-        let mut graded = Graded::default();
-        let mut total = None;
+        let mut group = self.grade_group(std::slice::from_ref(attempt));
+        group.pop().unwrap_or_default()
+    }
+
+    /// Scores all completions of one problem by every reward, in order; a reward that fails or is not
+    /// finite leaves an error, never a 0.
+    pub fn grade_group(&self, attempts: &[Attempt<'_>]) -> Vec<Graded> {
+        let mut group = vec![Graded::default(); attempts.len()];
         for part in &self.parts {
-            let score = part.score(attempt).unwrap_or_else(|error| {
-                graded.errors.push(error.to_string());
-                None
-            });
-            if let Some(score) = score {
-                total = Some(total.unwrap_or(0.0) + part.weight * score);
+            for (graded, score) in group.iter_mut().zip(part.scores(attempts)) {
+                graded.add(part, score);
             }
-            graded.parts.push(GradedPart {
-                name: part.reward.name().to_string(),
-                score,
-            });
         }
-        graded.total = total.filter(|_| graded.errors.is_empty());
-        graded
+        group.into_iter().map(Graded::settled).collect()
     }
 
     pub(super) fn push(&mut self, weight: f64, reward: Box<dyn Reward>) -> Result<()> {
@@ -109,9 +127,26 @@ impl Rubric {
 }
 
 impl Part {
-    /// The reward's score, its failure under its own name.
-    fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
-        match self.reward.score(attempt) {
+    /// The reward's score of each attempt, its failures under its own name.
+    fn scores(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+        let scores = self.reward.score_group(attempts);
+        if scores.len() == attempts.len() {
+            return scores
+                .into_iter()
+                .map(|score| self.checked(score))
+                .collect();
+        }
+        let problem = format!(
+            "gave {} scores for {} completions",
+            scores.len(),
+            attempts.len()
+        );
+        let failures = attempts.iter().map(|_| Err(self.failure(problem.clone())));
+        failures.collect()
+    }
+
+    fn checked(&self, score: Result<Option<f64>>) -> Result<Option<f64>> {
+        match score {
             Ok(Some(score)) if !score.is_finite() => {
                 Err(self.failure(format!("score {score} is not finite")))
             }
@@ -154,17 +189,63 @@ mod tests {
         for (weight, reward) in parts {
             rubric = rubric.with(weight, reward).unwrap();
         }
-        rubric.grade(&Attempt {
-            problem: &Problem {
-                prompt: Prompt::Text("?".into()),
-                answer: Value::Null,
-                level: None,
-                language: None,
-            },
-            completion: "!",
-            token_count: 1,
+        rubric.grade(&attempt(&problem(), "!"))
+    }
+
+    fn problem() -> Problem {
+        Problem {
+            prompt: Prompt::Text("?".into()),
+            answer: Value::Null,
+            level: None,
+            language: None,
+        }
+    }
+
+    fn attempt<'a>(problem: &'a Problem, completion: &'a str) -> Attempt<'a> {
+        Attempt {
+            problem,
+            completion,
+            token_ids: &[0],
             finished: true,
-        })
+        }
+    }
+
+    /// A completion's bytes above the mean of its group; fails for an empty one, and forgets the last
+    /// of a group of four.
+    struct AboveMean;
+
+    impl Reward for AboveMean {
+        fn name(&self) -> &str {
+            "above_mean"
+        }
+
+        fn score(&self, _: &Attempt<'_>) -> Result<Option<f64>> {
+            Ok(Some(0.0))
+        }
+
+        fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+            let bytes = |attempt: &Attempt<'_>| attempt.completion.len() as f64;
+            let mean = attempts.iter().map(bytes).sum::<f64>() / attempts.len() as f64;
+            let scores = attempts.iter().map(|attempt| match bytes(attempt) {
+                0.0 => Err(Error::setting("timeout", "too short")),
+                bytes => Ok(Some(bytes - mean)),
+            });
+            scores
+                .take(if attempts.len() == 4 { 3 } else { 9 })
+                .collect()
+        }
+    }
+
+    fn above_mean(completions: &[&str]) -> Vec<Graded> {
+        let problem = problem();
+        let attempts: Vec<Attempt<'_>> = completions
+            .iter()
+            .map(|completion| attempt(&problem, completion))
+            .collect();
+        let rubric = Rubric::default()
+            .with(0.5, AboveMean)
+            .and_then(|rubric| rubric.with(1.0, Fixed("format", Ok(Some(1.0)))));
+        rubric.unwrap().grade_group(&attempts)
     }
 
     #[test]
@@ -224,5 +305,35 @@ mod tests {
             .with(f64::INFINITY, Fixed("a", Ok(None)))
             .err();
         assert!(error.unwrap().to_string().contains("weight inf"));
+    }
+
+    #[test]
+    fn group_is_scored_together_and_in_order() {
+        // Mean of 1, 2 and 6 bytes: 3; totals 0.5 · (bytes − 3) + 1.
+        let totals: Vec<_> = above_mean(&["1", "22", "666666"])
+            .iter()
+            .map(|graded| graded.total)
+            .collect();
+        assert_eq!(totals, [Some(0.0), Some(0.5), Some(2.5)]);
+    }
+
+    #[test]
+    fn failure_for_one_completion_leaves_its_siblings_graded() {
+        let group = above_mean(&["", "22"]);
+        assert_eq!(group[0].total, None);
+        assert_eq!(
+            group[0].errors,
+            ["reward `above_mean`: `timeout`: too short"]
+        );
+        assert_eq!(group[1].total, Some(1.5));
+    }
+
+    #[test]
+    fn reward_that_forgets_a_completion_fails_for_all() {
+        for graded in above_mean(&["1", "1", "1", "1"]) {
+            let message = "reward `above_mean`: gave 3 scores for 4 completions";
+            assert_eq!(graded.errors, [message]);
+            assert_eq!(graded.scores(), [None, None]);
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Reward for SoftOverlong {
     }
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
-        Ok(Some(self.of(attempt.token_count)))
+        Ok(Some(self.of(attempt.token_count())))
     }
 }
 

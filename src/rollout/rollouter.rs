@@ -74,13 +74,13 @@ impl Rollouter<'_> {
         problems: &[Problem],
         completions: Vec<Completion>,
     ) -> Result<Vec<Rollout>> {
-        let asked = problems
-            .iter()
-            .flat_map(|problem| std::iter::repeat_n(problem, self.group_size));
-        let pairs = asked.zip(completions);
-        pairs
-            .map(|(problem, completion)| self.grade_one(problem, completion))
-            .collect()
+        let mut completions = completions.into_iter();
+        let mut rollouts = Vec::with_capacity(completions.len());
+        for problem in problems {
+            let group = completions.by_ref().take(self.group_size);
+            rollouts.extend(self.grade_group(problem, group.collect())?);
+        }
+        Ok(rollouts)
     }
 
     /// Puts the rollouts of [`Rollouter::requests`] into the groups of their problems.
@@ -101,18 +101,29 @@ impl Rollouter<'_> {
             .collect()
     }
 
-    fn grade_one(&self, problem: &Problem, completion: Completion) -> Result<Rollout> {
-        let text = self.tokenizer.decode(&completion.ids, true)?;
-        let graded = self.rubric.grade(&Attempt {
-            problem,
-            completion: &text,
-            token_count: completion.ids.len(),
-            finished: completion.finish == FinishReason::Stop,
-        });
-        Ok(Rollout {
-            completion,
-            text,
-            graded,
-        })
+    fn grade_group(&self, problem: &Problem, completions: Vec<Completion>) -> Result<Vec<Rollout>> {
+        let texts = completions
+            .iter()
+            .map(|completion| self.tokenizer.decode(&completion.ids, true))
+            .collect::<Result<Vec<String>>>()?;
+        let attempts: Vec<Attempt<'_>> = completions
+            .iter()
+            .zip(&texts)
+            .map(|(completion, text)| Attempt {
+                problem,
+                completion: text,
+                token_ids: &completion.ids,
+                finished: completion.finish == FinishReason::Stop,
+            })
+            .collect();
+        let graded = self.rubric.grade_group(&attempts);
+        let rollouts = completions.into_iter().zip(texts).zip(graded);
+        Ok(rollouts
+            .map(|((completion, text), graded)| Rollout {
+                completion,
+                text,
+                graded,
+            })
+            .collect())
     }
 }

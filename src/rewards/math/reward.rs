@@ -73,7 +73,7 @@ mod tests {
         let attempt = Attempt {
             problem: &problem,
             completion,
-            token_count: 9,
+            token_ids: &[0; 9],
             finished: true,
         };
         reward.score(&attempt).unwrap()

@@ -100,7 +100,7 @@ fn verdict(rubric: &Rubric, case: &Case) -> bool {
     let graded = rubric.grade(&Attempt {
         problem: &problem,
         completion: &case.answer,
-        token_count: 1,
+        token_ids: &[0],
         finished: true,
     });
     assert!(graded.errors.is_empty(), "{:?}", graded.errors);
