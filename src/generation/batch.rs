@@ -132,7 +132,7 @@ impl<'a> Batch<'a> {
                 continue;
             }
             if !logits.iter().all(|logit| *logit < f32::INFINITY) {
-                return Err(not_a_number(row));
+                return Err(not_a_number(row.ids.len()));
             }
             let prompt = &self.requests[row.request].prompt;
             let context = match self.params.repetition_penalty == 1.0 {
@@ -179,12 +179,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn not_a_number(row: &Row) -> Error {
+/// The model's output after `tokens` new ones is broken.
+pub(super) fn not_a_number(tokens: usize) -> Error {
     Error::Model {
         problem: format!(
-            "output after {} new tokens is not a number; the weights are broken, or training \
-             diverged and wants a lower learning rate",
-            row.ids.len()
+            "output after {tokens} new tokens is not a number; the weights are broken, or training \
+             diverged and wants a lower learning rate"
         ),
     }
 }

@@ -4,9 +4,11 @@ use burn::tensor::Device;
 
 use super::SamplingParams;
 use super::batch::Batch;
+use super::slots::Slots;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::model::Decoder;
+use crate::ops::DecodeProgram;
 use crate::seed::Seed;
 use crate::workers::Workers;
 
@@ -81,6 +83,10 @@ impl<'a> Engine<'a> {
             self.check(index, request)?;
         }
         let stop_ids = self.stop_ids(params);
+        let device = self.decoder.device();
+        if DecodeProgram::runs_on(&device) && params.repetition_penalty == 1.0 {
+            return Slots::new(self.decoder, requests, params, &stop_ids)?.run(on_finished);
+        }
         // Each worker takes a run of neighbours: samples of one prompt share its prefill.
         let share = requests.len().div_ceil(self.workers.count()).max(1);
         let results = self.workers.map(requests.chunks(share).collect(), |share| {

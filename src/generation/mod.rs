@@ -5,6 +5,7 @@ mod engine;
 mod eos;
 mod sampler;
 mod sampling_params;
+mod slots;
 
 pub(crate) use engine::MAX_ROWS;
 pub use engine::{Completion, Engine, FinishReason, GenerationRequest};

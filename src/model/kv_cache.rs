@@ -59,6 +59,15 @@ impl KvCache {
         }
     }
 
+    /// The keys and values of each layer: whole buffers, `[B, K, capacity, D]` each.
+    pub fn into_layers(self) -> impl Iterator<Item = (Tensor<4>, Tensor<4>)> {
+        self.layers.into_iter().map(|layer| {
+            let whole =
+                |buffer: Option<Tensor<4>>| buffer.expect("a buffer is there between writes");
+            (whole(layer.keys), whole(layer.values))
+        })
+    }
+
     pub(super) fn layer(&mut self, index: usize) -> &mut LayerCache {
         &mut self.layers[index]
     }

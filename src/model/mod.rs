@@ -4,6 +4,7 @@
 //! `K` key-value heads, `G = H / K`, `D` head width.
 
 mod config;
+mod decode_weights;
 mod decoder;
 mod folder;
 mod kv_cache;

@@ -3,6 +3,7 @@
 mod adamw_8bit_step;
 mod adamw_step;
 mod attention;
+mod decode;
 mod group_advantage;
 mod host_floats;
 #[cfg(feature = "flex")]
@@ -13,10 +14,16 @@ mod sample;
 mod shader;
 mod swiglu;
 mod token_logprobs;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod units;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
 pub use attention::{Sight, attention, attention_reference};
+pub use decode::{
+    DecodeLayer, DecodeProgram, DecodeRow, DecodeSettings, DecodeWeights, DecodedToken,
+    JoinedLinear,
+};
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};

@@ -11,14 +11,16 @@
 //! "Parallel random numbers: as easy as 1, 2, 3", SC 2011) with the row's seed as key and the counter
 //! `[i div 4, the row's counter, 0, 0]`: a draw depends on its row's logits, seed and counter alone.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(super) mod draw;
 mod philox;
-#[cfg(feature = "wgpu")]
-mod wgsl;
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use self::philox::exponentials;
-use super::{floats, shader};
+use super::{DecodeProgram, floats};
 use crate::error::{Error, Result};
 use crate::seed::Seed;
 
@@ -83,10 +85,10 @@ pub fn sample(
 ) -> Result<SampledTokens> {
     let [rows, vocabulary] = logits.dims();
     assert!(rows == 0 || vocabulary > 0, "a vocabulary has entries");
-    if rows == 0 || !shader::compiles_wgsl(&logits.device()) {
+    if rows == 0 || !DecodeProgram::runs_on(&logits.device()) {
         return sample_reference(logits, streams, filters);
     }
-    Ok(shaded(logits, streams, filters))
+    Ok(on_device(logits, streams, filters))
 }
 
 /// The same from plain tensor functions, with random numbers made on the host: what every device
@@ -155,7 +157,7 @@ impl SampleFilters {
 
 /// Drops the lightest tokens, of equal ones the first, while their sum is at most `droppable` of all.
 ///
-/// Bit by bit as in the shader: Burn sorts on the host and sums cumulatively in quadratic time.
+/// Bit by bit as in the kernel: Burn sorts on the host and sums cumulatively in quadratic time.
 fn keep_top_p(weights: Tensor<2>, droppable: f32) -> Tensor<2> {
     let droppable = weights.clone().sum_dim(1) * droppable;
     let least = least_kept(&weights, &droppable);
@@ -209,11 +211,11 @@ fn read_words(streams: Tensor<2, Int>) -> Result<Vec<[u32; 3]>> {
     Ok(words.chunks_exact(3).map(row).collect())
 }
 
-#[cfg(feature = "wgpu")]
-fn shaded(logits: Tensor<2>, streams: Tensor<2, Int>, filters: SampleFilters) -> SampledTokens {
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn on_device(logits: Tensor<2>, streams: Tensor<2, Int>, filters: SampleFilters) -> SampledTokens {
     use burn::backend::Dispatch;
 
-    use self::wgsl::SampleBackend;
+    use self::cube::SampleBackend;
 
     let logits = logits.cast(DType::F32).into_dispatch();
     let streams = streams.cast(DType::I32).into_dispatch();
@@ -224,7 +226,7 @@ fn shaded(logits: Tensor<2>, streams: Tensor<2, Int>, filters: SampleFilters) ->
     }
 }
 
-#[cfg(not(feature = "wgpu"))]
-fn shaded(_: Tensor<2>, _: Tensor<2, Int>, _: SampleFilters) -> SampledTokens {
-    unreachable!("no device of this build compiles WGSL")
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+fn on_device(_: Tensor<2>, _: Tensor<2, Int>, _: SampleFilters) -> SampledTokens {
+    unreachable!("no device of this build runs kernels")
 }

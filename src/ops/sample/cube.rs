@@ -1,22 +1,18 @@
-//! Drawing tokens by the shader.
+//! Drawing tokens in one kernel.
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::SampleFilters;
-use crate::ops::shader::Shader;
+use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, UNITS, draw_row};
 
-const SHADER: Shader = Shader {
-    name: "sample",
-    source: include_str!("../../../shaders/sample.wgsl"),
-};
-
-/// Backends that run the shader.
+/// Backends that run the kernel.
 #[backend_extension(Cube, Fusion)]
 pub trait SampleBackend: Backend {
     /// `[B, V]` of `f32` and `[B, 3]` of `i32`, nothing empty, to ids and log-probabilities `[B]`.
@@ -47,22 +43,34 @@ impl SampleBackend for CubeBackend {
             empty_device_contiguous_dtype(client, device, Shape::new([rows]), dtype)
         };
         let (ids, logprobs) = (empty(DType::I32), empty(DType::F32));
-        let settings = settings(rows, vocabulary, filters);
-        SHADER.launch(rows, &[&logits, &streams, &ids, &logprobs], &settings);
+        sample_kernel::launch(
+            &logits.client,
+            CubeCount::Static(rows as u32, 1, 1),
+            CubeDim::new_1d(UNITS as u32),
+            logits.clone().into_tensor_arg(),
+            streams.into_tensor_arg(),
+            ids.clone().into_tensor_arg(),
+            logprobs.clone().into_tensor_arg(),
+            DrawNumbersLaunch::of(filters, vocabulary),
+            FilterKinds::new(filters, vocabulary),
+        );
         (ids, logprobs)
     }
 }
 
-/// The words of the shader's `Settings`.
-fn settings(rows: usize, vocabulary: usize, filters: SampleFilters) -> [u32; 6] {
-    let is_greedy = filters.temperature == 0.0;
-    let min_p = if is_greedy { 0.0 } else { filters.min_p };
-    [
-        rows as u32,
-        vocabulary as u32,
-        filters.temperature.to_bits(),
-        filters.top_k.min(vocabulary) as u32,
-        ((1.0 - filters.top_p) as f32).to_bits(),
-        min_p.to_bits(),
-    ]
+#[cube(launch)]
+fn sample_kernel(
+    logits: &Tensor<f32>,
+    streams: &Tensor<u32>,
+    ids: &mut Tensor<i32>,
+    logprobs: &mut Tensor<f32>,
+    numbers: DrawNumbers,
+    #[comptime] kinds: FilterKinds,
+) {
+    let row = CUBE_POS_X as usize;
+    let drawn = draw_row(logits, streams, row, &numbers, kinds);
+    if UNIT_POS_X == 0 {
+        ids[row] = i32::cast_from(drawn.id);
+        logprobs[row] = drawn.logprob;
+    }
 }

@@ -1,0 +1,266 @@
+//! Rows that decode on a GPU, refilled from the queue as they finish (continuous batching, Yu et al.,
+//! "Orca", OSDI 2022).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use burn::tensor::DType;
+
+use super::batch::not_a_number;
+use super::{Completion, FinishReason, GenerationRequest, SamplingParams};
+use crate::error::Result;
+use crate::model::{Decoder, KvCache, ModelConfig, TokenGrid};
+use crate::ops::{DecodeProgram, DecodeRow, DecodeSettings, DecodedToken, SampleFilters};
+use crate::seed::Seed;
+
+/// Most rows that decode together.
+const MAX_ROWS: usize = 128;
+/// Most bytes of keys and values of the rows that decode together, unless one row takes more.
+const CACHE_BYTES: usize = 4 << 30;
+/// Steps between looks of the host: what a row draws after its end is thrown away.
+const RING: usize = 8;
+/// Share of the rows that must be free before prompts are taken in, so that several are together.
+const REFILL_SHARE: usize = 8;
+/// Most prompt tokens, padding among them, that are prefilled together.
+const PREFILL_TOKENS: usize = 16_384;
+/// Columns of a prefill are a multiple of this and a power of two times it.
+const LEAST_COLUMNS: usize = 16;
+
+/// Requests on their way through the rows of a program.
+pub(super) struct Slots<'a> {
+    decoder: &'a Decoder,
+    requests: &'a [GenerationRequest],
+    params: &'a SamplingParams,
+    stop_ids: &'a [u32],
+    program: DecodeProgram,
+    rows: Vec<Option<Row>>,
+    /// First request that has no row yet.
+    next: usize,
+    completions: Vec<Option<Completion>>,
+}
+
+/// A request that decodes.
+struct Row {
+    request: usize,
+    ids: Vec<u32>,
+    logprobs: Vec<f32>,
+}
+
+impl<'a> Slots<'a> {
+    pub(super) fn new(
+        decoder: &'a Decoder,
+        requests: &'a [GenerationRequest],
+        params: &'a SamplingParams,
+        stop_ids: &'a [u32],
+    ) -> Result<Self> {
+        let config = decoder.config();
+        let longest = requests.iter().map(|request| request.prompt.len()).max();
+        let longest = longest.unwrap_or(0);
+        let room = config.max_position_embeddings;
+        let capacity = (longest + params.max_completion_tokens).min(room);
+        let dtype = dtype(decoder);
+        let rows = row_count(config, requests.len(), capacity, dtype);
+        let settings = DecodeSettings {
+            rows,
+            capacity,
+            ring: RING,
+            filters: filters(params),
+            query_heads: config.num_attention_heads,
+            key_heads: config.num_key_value_heads,
+            head_width: config.head_dim,
+            inverse_frequencies: config.inverse_frequencies(),
+            epsilon: config.rms_norm_eps as f32,
+            dtype,
+        };
+        Ok(Self {
+            decoder,
+            requests,
+            params,
+            stop_ids,
+            program: DecodeProgram::new(decoder.decode_weights(), settings)?,
+            rows: (0..rows).map(|_| None).collect(),
+            next: 0,
+            completions: vec![None; requests.len()],
+        })
+    }
+
+    /// Decodes until every request has finished.
+    pub(super) fn run(
+        mut self,
+        on_finished: &(dyn Fn(&Completion) + Sync),
+    ) -> Result<Vec<Completion>> {
+        loop {
+            self.take_in();
+            if self.rows.iter().all(Option::is_none) {
+                break;
+            }
+            let rows: Vec<DecodeRow> = self.rows.iter().map(|row| self.place(row)).collect();
+            let drawn = self.program.round(&rows, RING)?;
+            for (row, tokens) in drawn.into_iter().enumerate() {
+                self.keep(row, &tokens, on_finished)?;
+            }
+        }
+        let completions = self.completions.into_iter();
+        Ok(completions
+            .map(|completion| completion.expect("every request finished"))
+            .collect())
+    }
+
+    /// Where a row stands; a free one says something that nobody hears.
+    fn place(&self, row: &Option<Row>) -> DecodeRow {
+        let Some(row) = row else {
+            return DecodeRow {
+                id: 0,
+                length: 0,
+                seed: Seed::new(0),
+                counter: 0,
+            };
+        };
+        let request = &self.requests[row.request];
+        let last = row.ids.last().or(request.prompt.last());
+        DecodeRow {
+            id: *last.expect("a prompt has a token"),
+            length: request.prompt.len() + row.ids.len() - 1,
+            seed: request.seed,
+            counter: row.ids.len() as u32,
+        }
+    }
+
+    /// Gives free rows to waiting requests, and their prompts' keys and values to the rows.
+    ///
+    /// A prompt is prefilled once for all the rows that continue it. The last token of a prompt is
+    /// decoded, too: its draw is the first.
+    fn take_in(&mut self) {
+        let free: Vec<usize> = (0..self.rows.len())
+            .filter(|row| self.rows[*row].is_none())
+            .collect();
+        let waiting = self.requests.len() - self.next;
+        let is_worth_it = free.len() == self.rows.len()
+            || free.len() >= waiting
+            || free.len() * REFILL_SHARE >= self.rows.len();
+        if waiting == 0 || !is_worth_it {
+            return;
+        }
+        let mut prompts: Vec<&[u32]> = Vec::new();
+        let mut known: HashMap<&[u32], usize> = HashMap::new();
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for row in free.into_iter().take(waiting) {
+            let request = self.next;
+            self.next += 1;
+            self.rows[row] = Some(Row {
+                request,
+                ids: Vec::new(),
+                logprobs: Vec::new(),
+            });
+            let prompt = self.requests[request].prompt.as_slice();
+            let place = match known.entry(prompt) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => {
+                    prompts.push(prompt);
+                    *entry.insert(prompts.len() - 1)
+                }
+            };
+            places.push((place, row));
+        }
+        let longest = prompts.iter().map(|prompt| prompt.len()).max();
+        let columns = columns(longest.unwrap_or(0));
+        let together = (PREFILL_TOKENS / columns).max(1);
+        for (part, prompts) in prompts.chunks(together).enumerate() {
+            let first = part * together;
+            let own = places
+                .iter()
+                .filter(|(prompt, _)| (first..first + prompts.len()).contains(prompt))
+                .map(|(prompt, row)| (prompt - first, *row));
+            self.prefill(prompts, columns, &own.collect::<Vec<_>>());
+        }
+    }
+
+    /// Runs prompts and copies their keys and values into rows.
+    ///
+    /// Rows and columns are padded to powers of two, which are what a device tunes for.
+    fn prefill(&mut self, prompts: &[&[u32]], columns: usize, places: &[(usize, usize)]) {
+        let last = prompts[prompts.len() - 1];
+        let mut padded = prompts.to_vec();
+        padded.resize(prompts.len().next_power_of_two(), last);
+        let grid = TokenGrid::right_padded(&padded, columns);
+        let [rows, columns] = grid.dims();
+        let config = self.decoder.config();
+        let mut cache = KvCache::new(config, rows, columns, &self.decoder.device());
+        let input = self.decoder.input(&grid);
+        drop(self.decoder.hidden_states(&input, Some(&mut cache)));
+        for (layer, (keys, values)) in cache.into_layers().enumerate() {
+            self.program.fill(layer, keys, values, places);
+        }
+    }
+
+    /// Keeps what a row drew up to its end; a row that ended is free.
+    fn keep(
+        &mut self,
+        place: usize,
+        tokens: &[DecodedToken],
+        on_finished: &(dyn Fn(&Completion) + Sync),
+    ) -> Result<()> {
+        let Some(row) = &mut self.rows[place] else {
+            return Ok(());
+        };
+        let room =
+            self.decoder.config().max_position_embeddings - self.requests[row.request].prompt.len();
+        let most = self.params.max_completion_tokens.min(room);
+        for token in tokens {
+            if token.logprob.is_nan() {
+                return Err(not_a_number(row.ids.len()));
+            }
+            row.ids.push(token.id);
+            row.logprobs.push(token.logprob);
+            let finish = if self.stop_ids.contains(&token.id) {
+                FinishReason::Stop
+            } else if row.ids.len() >= most {
+                FinishReason::Length
+            } else {
+                continue;
+            };
+            let completion = Completion {
+                ids: std::mem::take(&mut row.ids),
+                logprobs: std::mem::take(&mut row.logprobs),
+                finish,
+            };
+            on_finished(&completion);
+            self.completions[row.request] = Some(completion);
+            self.rows[place] = None;
+            break;
+        }
+        Ok(())
+    }
+}
+
+/// The dtype of linear maps, keys and values.
+fn dtype(decoder: &Decoder) -> DType {
+    crate::device::rollout_dtype(&decoder.device())
+}
+
+/// A power of two: what a device tunes for.
+fn columns(longest: usize) -> usize {
+    longest.next_power_of_two().max(LEAST_COLUMNS)
+}
+
+/// How many rows decode together: a power of two.
+fn row_count(config: &ModelConfig, requests: usize, capacity: usize, dtype: DType) -> usize {
+    let width = config.num_key_value_heads * config.head_dim;
+    let row = 2 * config.num_hidden_layers * width * capacity * dtype.size();
+    let fitting = (CACHE_BYTES / row.max(1)).max(1);
+    let fitting = 1 << fitting.ilog2();
+    requests
+        .max(1)
+        .next_power_of_two()
+        .min(MAX_ROWS)
+        .min(fitting)
+}
+
+fn filters(params: &SamplingParams) -> SampleFilters {
+    SampleFilters {
+        temperature: params.temperature as f32,
+        top_k: params.top_k,
+        top_p: params.top_p,
+        min_p: params.min_p as f32,
+    }
+}

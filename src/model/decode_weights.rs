@@ -1,0 +1,60 @@
+//! A decoder's weights as a recorded decoding step takes them.
+
+use burn::tensor::Tensor;
+
+use super::Decoder;
+use super::parameters::{Index, LinearLayout};
+use crate::ops::{DecodeLayer, DecodeWeights, JoinedLinear};
+
+impl Decoder {
+    /// The weights of a decoding step, with the adapter merged into them; neighbouring linear maps are
+    /// joined into copies.
+    pub fn decode_weights(&self) -> DecodeWeights {
+        let merged = match self.adapter {
+            Some(_) => self.merged(),
+            None => self.clone(),
+        };
+        let layout = &merged.layout;
+        let layers = layout.layers.iter().map(|layer| DecodeLayer {
+            input_norm: merged.weight(layer.input_layernorm),
+            attention_in: merged.joined(&[&layer.q_proj, &layer.k_proj, &layer.v_proj]),
+            head_norms: layer
+                .q_norm
+                .zip(layer.k_norm)
+                .map(|(q, k)| (merged.weight(q), merged.weight(k))),
+            attention_out: merged.joined(&[&layer.o_proj]),
+            output_norm: merged.weight(layer.post_attention_layernorm),
+            gate_up: merged.joined(&[&layer.gate_proj, &layer.up_proj]),
+            down: merged.joined(&[&layer.down_proj]),
+        });
+        let is_tied = layout.head == layout.embed_tokens;
+        DecodeWeights {
+            embedding: merged.weight(layout.embed_tokens),
+            layers: layers.collect(),
+            norm: merged.weight(layout.norm),
+            head: (!is_tied).then(|| merged.weight(layout.head)),
+        }
+    }
+
+    fn weight(&self, index: Index) -> Tensor<2> {
+        self.parameters[index].clone()
+    }
+
+    /// Linear maps of one input below each other; either all have a bias or none has.
+    fn joined(&self, linears: &[&LinearLayout]) -> JoinedLinear {
+        let weights = linears.iter().map(|linear| self.weight(linear.weight));
+        let biases = linears.iter().filter_map(|linear| linear.bias);
+        let biases: Vec<_> = biases.map(|bias| self.weight(bias)).collect();
+        JoinedLinear {
+            weight: cat(weights.collect(), 0),
+            bias: (!biases.is_empty()).then(|| cat(biases, 1)),
+        }
+    }
+}
+
+fn cat(mut tensors: Vec<Tensor<2>>, dimension: usize) -> Tensor<2> {
+    match tensors.len() {
+        1 => tensors.remove(0),
+        _ => Tensor::cat(tensors, dimension),
+    }
+}
