@@ -208,12 +208,11 @@ impl Decoder {
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
         let layer = &self.layout.layers[index];
-        let normed = self.rms_norm(states.clone(), layer.input_layernorm);
-        let normed = normed.cast(self.dtype());
+        let dtype = self.dtype();
+        let normed = self.rms_norm(states.clone(), layer.input_layernorm, dtype);
         let attended = self.attention(index, layer, normed, input, cache);
         let states = states + attended.cast(DType::F32);
-        let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm);
-        let normed = normed.cast(self.dtype());
+        let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm, dtype);
         states + self.gated_mlp(layer, normed).cast(DType::F32)
     }
 
@@ -222,7 +221,7 @@ impl Decoder {
     /// # Shapes
     /// `[B, T, E]` to the same.
     pub fn final_norm(&self, states: Tensor<3>) -> Tensor<3> {
-        self.rms_norm(states, self.layout.norm)
+        self.rms_norm(states, self.layout.norm, FloatDType::F32)
     }
 
     /// Scores of every vocabulary entry, `f32`; without autodiff, unless the precision is `f32`.
@@ -297,7 +296,7 @@ impl Decoder {
         let count = projected.dims()[2] / width;
         let heads = projected.reshape([b, t, count, width]);
         match norm {
-            Some(norm) => self.rms_norm(heads, norm),
+            Some(norm) => self.rms_norm(heads, norm, FloatDType::F32),
             None => heads,
         }
     }
@@ -324,12 +323,18 @@ impl Decoder {
         rows.reshape([b, t, out])
     }
 
-    /// Normalises over the last dimension, in `f32`.
-    fn rms_norm<const R: usize>(&self, states: Tensor<R>, weight: Index) -> Tensor<R> {
+    /// Normalises over the last dimension, in `f32`, and rounds to `dtype`.
+    fn rms_norm<const R: usize>(
+        &self,
+        states: Tensor<R>,
+        weight: Index,
+        dtype: FloatDType,
+    ) -> Tensor<R> {
         let shape = states.shape();
         let weight = self.parameters[weight].clone();
         let [_, width] = weight.dims();
-        let rows = states.reshape([-1, width as i32]).cast(DType::F32);
-        ops::rms_norm(rows, weight, self.config.rms_norm_eps).reshape(shape)
+        let rows = states.reshape([-1, width as i32]);
+        let epsilon = self.config.rms_norm_eps;
+        ops::rms_norm_as(rows, weight, epsilon, dtype.into()).reshape(shape)
     }
 }

@@ -2,6 +2,7 @@
 
 mod adamw_8bit_step;
 mod adamw_step;
+mod add_rows;
 mod attention;
 mod gradient_scale;
 mod group_advantage;
@@ -18,6 +19,7 @@ mod token_logprobs;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
+pub use add_rows::{add_rows, add_rows_reference};
 pub use attention::{Sight, attention, attention_reference};
 pub(crate) use gradient_scale::GradientScale;
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};

@@ -7,23 +7,22 @@
 //! outlives its tile, unless the vocabulary is one tile: then its distributions are kept for the
 //! backward pass instead of being computed again.
 //!
+//! On GPUs a tile is one product and one kernel forward, and three products and one kernel backward.
+//!
 //! Hidden states and head may be halves: logits, distributions and sums of gradients are `f32`, and
 //! `dz` is rounded for its two products.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+mod tile;
+
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
+pub use self::tile::{GPU_TILE_VALUES, TILE_VALUES};
+
+use self::tile::{Tile, tiles};
 use super::{GradientScale, matmul_f32};
 use crate::device;
-
-/// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
-pub const TILE_VALUES: usize = 1 << 24;
-
-/// The same on a GPU, where a tile should be a few large kernels: 128 MiB of f32. Three such tensors,
-/// the rounded head of 152 thousand entries 896 wide and a tile's `dz` come to 0.7 GB.
-pub const GPU_TILE_VALUES: usize = 1 << 25;
-
-/// Entries of a tile on a GPU are a multiple of this, so that its rows are read in whole vectors.
-const TILE_UNIT: usize = 64;
 
 /// Log-probabilities of chosen tokens.
 ///
@@ -98,6 +97,9 @@ pub fn token_logprobs(
     temperature: f64,
 ) -> TokenLogprobs {
     let tiles = tiles(hidden, head);
+    if has_kernels(hidden) {
+        return by_kernels(hidden, head, targets, temperature, &tiles);
+    }
     if tiles.len() == 1 {
         return whole_vocabulary(logits(hidden, head, temperature), targets);
     }
@@ -150,13 +152,24 @@ pub fn head_gradients(
         HeadSum::Of(sum) => Some(Some(sum)),
     };
     let scale = gradients.scale(hidden.dtype());
+    let gradients = TokenGradients {
+        logprobs: scale.scale(gradients.logprobs.clone()),
+        entropies: gradients.entropies.clone().map(|g| scale.scale(g)),
+    };
+    let way_back = WayBack {
+        hidden,
+        targets,
+        temperature,
+        forward,
+        gradients: &gradients,
+    };
     let mut hidden_gradient: Option<Tensor<2>> = None;
     for tile in tiles {
         let weights = tile.of(head);
-        let (log_p, p) = forward.distributions(hidden, &weights, temperature);
-        let logit_gradients = logit_gradients(log_p, p, forward, gradients, tile.places(targets));
-        let logit_gradients = scale.scale(scaled(logit_gradients, temperature));
-        let logit_gradients = logit_gradients.cast(hidden.dtype());
+        let logit_gradients = match has_kernels(hidden) {
+            true => way_back.by_kernel(tile, &weights),
+            false => way_back.by_tensors(tile, &weights),
+        };
         if let Some(sum) = &mut head_sum {
             let part = matmul_f32(logit_gradients.clone().transpose(), hidden.clone());
             let part = scale.unscale(part);
@@ -223,22 +236,104 @@ fn whole_vocabulary(logits: Tensor<2>, targets: &Tensor<1, Int>) -> TokenLogprob
     }
 }
 
-/// `dz` of a tile, before the temperature divides it.
-fn logit_gradients(
-    log_p: Tensor<2>,
-    p: Tensor<2>,
-    forward: &TokenLogprobs,
-    gradients: &TokenGradients,
-    (places, inside): (Tensor<2, Int>, Tensor<2>),
-) -> Tensor<2> {
-    let column = |tensor: &Tensor<1>| tensor.clone().unsqueeze_dim::<2>(1);
-    let gradient = column(&gradients.logprobs);
-    let mut all = p.clone() * gradient.clone().neg();
-    if let Some(entropy_gradients) = &gradients.entropies {
-        let weighted = p * (log_p + column(&forward.entropies));
-        all = all - weighted * column(entropy_gradients);
+/// What the gradients of all tiles are made from.
+struct WayBack<'a> {
+    hidden: &'a Tensor<2>,
+    targets: &'a Tensor<1, Int>,
+    temperature: f64,
+    forward: &'a TokenLogprobs,
+    gradients: &'a TokenGradients,
+}
+
+impl WayBack<'_> {
+    /// Gradients of a tile's products, in the type of the hidden states.
+    fn by_tensors(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        let forward = self.forward;
+        let (log_p, p) = forward.distributions(self.hidden, weights, self.temperature);
+        let gradient = column(&self.gradients.logprobs);
+        let mut all = p.clone() * gradient.clone().neg();
+        if let Some(entropy_gradients) = &self.gradients.entropies {
+            let weighted = p * (log_p + column(&forward.entropies));
+            all = all - weighted * column(entropy_gradients);
+        }
+        let (places, inside) = tile.places(self.targets);
+        let all = all.scatter(1, places, gradient * inside, IndexingUpdateOp::Add);
+        scaled(all, self.temperature).cast(self.hidden.dtype())
     }
-    all.scatter(1, places, gradient * inside, IndexingUpdateOp::Add)
+
+    /// The same from one kernel.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn by_kernel(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        let Kept::Normalizers(normalizers) = &self.forward.kept else {
+            unreachable!("a kernel forward keeps normalisers");
+        };
+        let gradients = self.gradients;
+        let entropies = match &gradients.entropies {
+            Some(entropies) => entropies.clone(),
+            None => gradients.logprobs.zeros_like(),
+        };
+        let tokens = Tensor::cat(
+            vec![
+                normalizers.clone(),
+                scaled(column(&gradients.logprobs), self.temperature),
+                scaled(column(&entropies), self.temperature),
+                column(&self.forward.entropies),
+            ],
+            1,
+        );
+        let logits = matmul_f32(self.hidden.clone(), weights.clone().transpose());
+        let place = tile.place(self.temperature);
+        cube::tile_gradients(logits, tokens, self.targets, place, self.hidden.dtype())
+    }
+
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    fn by_kernel(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        self.by_tensors(tile, weights)
+    }
+}
+
+/// Whether tiles go through kernels.
+fn has_kernels(hidden: &Tensor<2>) -> bool {
+    cfg!(any(feature = "wgpu", feature = "cuda")) && !device::is_cpu(&hidden.device())
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn by_kernels(
+    hidden: &Tensor<2>,
+    head: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    temperature: f64,
+    tiles: &[Tile],
+) -> TokenLogprobs {
+    let [tokens, _] = hidden.dims();
+    let mut sums = cube::no_sums(tokens, &hidden.device());
+    for tile in tiles {
+        let logits = matmul_f32(hidden.clone(), tile.of(head).transpose());
+        sums = cube::add_tile(logits, sums, targets, tile.place(temperature));
+    }
+    let [max, weights, products, chosen] = [0, 1, 2, 3].map(|k| sums.clone().narrow(1, k, 1));
+    let log_sum = weights.clone().log();
+    let normalizers = max + log_sum.clone();
+    TokenLogprobs {
+        logprobs: (chosen - normalizers.clone()).squeeze_dim(1),
+        entropies: (log_sum - products / weights).squeeze_dim(1),
+        kept: Kept::Normalizers(normalizers),
+    }
+}
+
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+fn by_kernels(
+    hidden: &Tensor<2>,
+    _: &Tensor<2>,
+    _: &Tensor<1, Int>,
+    _: f64,
+    _: &[Tile],
+) -> TokenLogprobs {
+    unreachable!("{:?} has no kernels", hidden.device())
+}
+
+fn column(values: &Tensor<1>) -> Tensor<2> {
+    values.clone().unsqueeze_dim(1)
 }
 
 fn logits(hidden: &Tensor<2>, weights: &Tensor<2>, temperature: f64) -> Tensor<2> {
@@ -291,69 +386,4 @@ impl TileSums {
             }
         }
     }
-}
-
-/// Neighbouring entries of the vocabulary.
-#[derive(Clone, Copy)]
-struct Tile {
-    start: usize,
-    entries: usize,
-    is_whole: bool,
-}
-
-impl Tile {
-    /// The tile's rows of the head.
-    fn of(self, head: &Tensor<2>) -> Tensor<2> {
-        head.clone().narrow(0, self.start, self.entries)
-    }
-
-    /// Where each target stands in the tile, and 1 if it does, else 0; `[N, 1]` each.
-    fn places(self, targets: &Tensor<1, Int>) -> (Tensor<2, Int>, Tensor<2>) {
-        let places: Tensor<2, Int> = targets.clone().unsqueeze_dim(1);
-        if self.is_whole {
-            let inside = places.ones_like().float();
-            return (places, inside);
-        }
-        let places = places - self.start as i32;
-        let last = self.entries as i32 - 1;
-        let before = places.clone().lower_elem(0);
-        let outside = places.clone().greater_elem(last).bool_or(before);
-        (places.clamp(0, last), outside.bool_not().float())
-    }
-
-    /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
-    fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
-        if self.is_whole {
-            return sum + part;
-        }
-        let [_, width] = part.dims();
-        let rows = self.of(&sum) + part;
-        sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)
-    }
-}
-
-/// The tiles of the vocabulary for `N` tokens.
-fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
-    let [n, _] = hidden.dims();
-    let [v, _] = head.dims();
-    let size = tile_entries(n, v, device::is_cpu(&head.device()));
-    (0..v)
-        .step_by(size)
-        .map(|start| Tile {
-            start,
-            entries: size.min(v - start),
-            is_whole: size >= v,
-        })
-        .collect()
-}
-
-/// Entries of a tile of `vocabulary` for `tokens` tokens; on a GPU all tiles are about as large, so
-/// that one kernel is tuned for them.
-fn tile_entries(tokens: usize, vocabulary: usize, is_cpu: bool) -> usize {
-    let most = |values: usize| (values / tokens.max(1)).clamp(1, vocabulary.max(1));
-    if is_cpu {
-        return most(TILE_VALUES);
-    }
-    let tiles = vocabulary.div_ceil(most(GPU_TILE_VALUES)).max(1);
-    vocabulary.div_ceil(tiles).next_multiple_of(TILE_UNIT)
 }
