@@ -3,6 +3,8 @@
 mod adamw_8bit_step;
 mod adamw_step;
 mod attention;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 mod group_advantage;
 mod host_floats;
 #[cfg(feature = "flex")]
@@ -19,7 +21,7 @@ pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
 pub use attention::{Sight, attention, attention_reference};
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
-pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
+pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
 pub use swiglu::{swiglu, swiglu_reference};
