@@ -4,6 +4,8 @@ mod adamw_8bit_step;
 mod adamw_step;
 mod add_rows;
 mod attention;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 mod gradient_scale;
 mod group_advantage;
 mod host_floats;
@@ -25,6 +27,7 @@ pub(crate) use gradient_scale::GradientScale;
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
 pub use linear::{LinearBackend, linear, matmul_f32};
+pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};

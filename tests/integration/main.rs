@@ -7,6 +7,7 @@ mod device_check;
 mod examples;
 mod head;
 mod hostile_settings;
+mod kernels;
 mod oracle;
 mod plan;
 mod precision;
