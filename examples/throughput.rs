@@ -1,8 +1,8 @@
 //! Measures prefill, decoding, rollouts, scoring, training and whole GRPO steps.
 //!
-//! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
-//! [--shapes 64x128+128] [--model FOLDER] [--json]`. Seconds and CPU seconds are medians of the
-//! repeats after one that is not counted. A folder without weights gets random ones. `grpo` takes the
+//! `cargo run --release --example throughput -- [--device cpu] [--precision auto]
+//! [--cases prefill,decode] [--shapes 64x128+128] [--model FOLDER] [--json]`. Seconds and CPU
+//! seconds are medians of the repeats after one that is not counted. A folder without weights gets random ones. `grpo` takes the
 //! steps of `tests/fixtures/oracle/curve`, whatever the model and the shapes.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
@@ -19,6 +19,7 @@ use emberl::device::{self, DeviceSpec};
 use emberl::generation::{Engine, GenerationRequest, SamplingParams, eos_token_ids};
 use emberl::memory::peak_resident_bytes;
 use emberl::model::{Decoder, ModelConfig};
+use emberl::precision::Precision;
 use emberl::progress::Screen;
 use emberl::seed::Seed;
 use emberl::stop::Stop;
@@ -29,7 +30,8 @@ use emberl::train::{
 };
 use emberl::workers::Workers;
 use rand::RngExt;
-use serde::Serialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The program's own allocator.
@@ -54,6 +56,9 @@ struct Options {
     /// Device that computes.
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
+    /// What the model computes in: auto, f32, bf16 or f16.
+    #[arg(long, default_value = "auto", value_parser = precision)]
+    precision: Precision,
     /// Worker threads on a CPU; as many as suit the machine if left out.
     #[arg(long)]
     workers: Option<usize>,
@@ -135,7 +140,7 @@ fn main() -> Result<()> {
         None => Workers::suited_to(&device),
     };
     let bench = Bench {
-        decoder: model(options.model.as_deref(), &device)?,
+        decoder: model(options.model.as_deref(), &device)?.with_precision(options.precision)?,
         device,
         workers,
         repeats: options.repeats,
@@ -154,6 +159,10 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn precision(name: &str) -> Result<Precision, ValueError> {
+    Precision::deserialize(StrDeserializer::new(name))
 }
 
 fn model(folder: Option<&Path>, device: &Device) -> Result<Decoder> {
@@ -230,7 +239,8 @@ impl Bench {
             ignore_eos: true,
             ..SamplingParams::default()
         };
-        let engine = Engine::new(&self.decoder, Vec::new(), &self.workers);
+        let decoder = self.decoder.frozen();
+        let engine = Engine::new(&decoder, Vec::new(), &self.workers);
         self.time(|| Ok(engine.generate(&requests, &params, &|_| ()).map(drop)?))
     }
 
@@ -275,7 +285,8 @@ impl Bench {
             source.join("train.jsonl")
         ))?;
         let tokenizer = Tokenizer::load(&base)?;
-        let decoder = Decoder::load(&base, &self.device)?;
+        let precision = self.decoder.precision();
+        let decoder = Decoder::load(&base, &self.device)?.with_precision(precision)?;
         let eos_ids = eos_token_ids(&base, decoder.config(), &tokenizer)?;
         let folder = tempfile::tempdir()?;
         let context = StageContext {
@@ -283,6 +294,7 @@ impl Bench {
             folder: folder.path(),
             seed: Seed::new(1),
             device: &self.device,
+            precision,
             workers: &self.workers,
             screen: &Screen::new(true),
             stop: &Stop::default(),

@@ -206,16 +206,6 @@ pub fn is_cpu(device: &Device) -> bool {
     }
 }
 
-/// The dtype in which completions are made on `device`.
-pub fn rollout_dtype(device: &Device) -> burn::tensor::DType {
-    use burn::tensor::DType;
-
-    match device.supports_dtype(DType::BF16) && !is_cpu(device) {
-        true => DType::BF16,
-        false => DType::F32,
-    }
-}
-
 #[cfg(feature = "flex")]
 fn open_cpu() -> Result<Device> {
     Ok(Device::flex())

@@ -235,7 +235,7 @@ impl<'a> Slots<'a> {
 
 /// The dtype of linear maps, keys and values.
 fn dtype(decoder: &Decoder) -> DType {
-    crate::device::rollout_dtype(&decoder.device())
+    decoder.precision().dtype().into()
 }
 
 /// A power of two: what a device tunes for.

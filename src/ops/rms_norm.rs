@@ -2,27 +2,48 @@
 //!
 //! `y = x r ⊙ w` with `r = 1 / √(mean(x²) + ε)` for each row. With `x̂ = x r` and the gradient `g` of
 //! `y`: `dx = r (g ⊙ w − x̂ mean(g ⊙ w ⊙ x̂))`, `dw = Σ_rows g ⊙ x̂`. The graph holds the input and the
-//! weight, nothing in between.
+//! weight, nothing in between. Arithmetic is in f32 where the states or the output are shorter, in one
+//! kernel each way on GPUs.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
+use crate::device;
+
 /// Normalises every row and scales it by the weight.
 ///
 /// # Shapes
 /// `states` `[N, E]`, `weight` `[1, E]`; returns `[N, E]`.
 pub fn rms_norm(states: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
+    let dtype = states.dtype();
+    rms_norm_as(states, weight, epsilon, dtype)
+}
+
+/// The same in a number type of its own, such as the one that products are taken in.
+///
+/// Gradients come back in the number types of the states and of the weight.
+///
+/// # Shapes
+/// As [`rms_norm`].
+pub fn rms_norm_as(states: Tensor<2>, weight: Tensor<2>, epsilon: f64, dtype: DType) -> Tensor<2> {
+    let are_f32 = [states.dtype(), weight.dtype(), dtype] == [DType::F32; 3];
+    if device::is_cpu(&states.device()) && !are_f32 {
+        let (states, weight) = (states.cast(DType::F32), weight.cast(DType::F32));
+        return rms_norm_reference(states, weight, epsilon).cast(dtype);
+    }
     let (states, weight) = (states.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::rms_norm(states, weight, epsilon))
+    Tensor::from_dispatch(Dispatch::rms_norm(states, weight, epsilon, dtype))
 }
 
 /// The same from plain tensor functions: what every backend must agree with.
@@ -42,51 +63,55 @@ pub fn rms_norm_reference(states: Tensor<2>, weight: Tensor<2>, epsilon: f64) ->
     Fusion: cfg(any(feature = "wgpu", feature = "cuda"))
 )]
 pub trait RmsNormBackend: Backend {
-    /// `[N, E]` and `[1, E]` to `[N, E]`.
-    #[fusion(default)]
+    /// `[N, E]` and `[1, E]` to `[N, E]`, of `dtype`.
+    #[fusion(dtype = *dtype, shape = states)]
     fn rms_norm(
         states: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         epsilon: f64,
-    ) -> FloatTensor<Self> {
-        let root = inverse_root::<Self>(states.clone(), epsilon);
-        Self::float_mul(Self::float_mul(states, root), weight)
-    }
+        dtype: DType,
+    ) -> FloatTensor<Self>;
 
-    /// Gradient with respect to the states, `[N, E]`.
-    #[fusion(default)]
+    /// Gradient with respect to the states, `[N, E]`, of their number type.
+    #[fusion(dtype = states, shape = states)]
     fn rms_norm_states_gradient(
         states: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
+        let dtype = states.dtype();
+        let states = f32::<Self>(states);
         let root = inverse_root::<Self>(states.clone(), epsilon);
         let normed = Self::float_mul(states, root.clone());
-        let scaled = Self::float_mul(gradient, weight);
+        let scaled = Self::float_mul(f32::<Self>(gradient), f32::<Self>(weight));
         let mean = Self::float_mean_dim(Self::float_mul(scaled.clone(), normed.clone()), 1);
-        Self::float_mul(Self::float_sub(scaled, Self::float_mul(normed, mean)), root)
+        let centred = Self::float_sub(scaled, Self::float_mul(normed, mean));
+        Self::float_cast(Self::float_mul(centred, root), dtype.into())
     }
 
-    /// Gradient with respect to the weight, `[1, E]`.
-    #[fusion(default)]
+    /// Gradient with respect to the weight, `[1, E]`, of `dtype`.
+    #[fusion(dtype = *dtype, shape = Shape::new([1, states[1]]))]
     fn rms_norm_weight_gradient(
         states: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         epsilon: f64,
+        dtype: DType,
     ) -> FloatTensor<Self> {
+        let states = f32::<Self>(states);
         let root = inverse_root::<Self>(states.clone(), epsilon);
-        let normed = Self::float_mul(states, root);
-        Self::float_sum_dim(Self::float_mul(gradient, normed), 0)
+        let products = Self::float_mul(f32::<Self>(gradient), Self::float_mul(states, root));
+        Self::float_cast(Self::float_sum_dim(products, 0), dtype.into())
     }
 }
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl RmsNormBackend for burn_cubecl::CubeBackend {}
 
 fn inverse_root<B: Backend>(states: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
     let variance = B::float_mean_dim(B::float_mul(states.clone(), states), 1);
     B::float_recip(B::float_sqrt(B::float_add_scalar(variance, epsilon.into())))
+}
+
+fn f32<B: Backend>(tensor: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_cast(tensor, DType::F32.into())
 }
 
 /// The step of the autodiff graph; parents are states and weight.
@@ -102,7 +127,8 @@ impl<B: RmsNormBackend> Backward<B, 2> for RmsNormStep {
         let [for_states, for_weight] = ops.parents;
         if let Some(node) = for_weight {
             let (states, gradient) = (states.clone(), gradient.clone());
-            let result = B::rms_norm_weight_gradient(states, gradient, epsilon);
+            let dtype = weight.dtype();
+            let result = B::rms_norm_weight_gradient(states, gradient, epsilon, dtype);
             grads.register::<B>(node.id, result);
         }
         if let Some(node) = for_states {
@@ -117,6 +143,7 @@ impl<B: RmsNormBackend, C: CheckpointStrategy> RmsNormBackend for Autodiff<B, C>
         states: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         epsilon: f64,
+        dtype: DType,
     ) -> FloatTensor<Self> {
         let prepared = RmsNormStep
             .prepare::<C>([states.node(), weight.node()])
@@ -125,10 +152,10 @@ impl<B: RmsNormBackend, C: CheckpointStrategy> RmsNormBackend for Autodiff<B, C>
         let (states, weight) = (states.into_primitive(), weight.into_primitive());
         match prepared {
             OpsKind::Tracked(step) => {
-                let output = B::rms_norm(states.clone(), weight.clone(), epsilon);
+                let output = B::rms_norm(states.clone(), weight.clone(), epsilon, dtype);
                 step.finish((states, weight, epsilon), output)
             }
-            OpsKind::UnTracked(step) => step.finish(B::rms_norm(states, weight, epsilon)),
+            OpsKind::UnTracked(step) => step.finish(B::rms_norm(states, weight, epsilon, dtype)),
         }
     }
 }

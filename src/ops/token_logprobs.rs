@@ -6,11 +6,23 @@
 //! run along the tiles with a moving maximum (online softmax, arXiv:1805.02867). No `[N, V]` tensor
 //! outlives its tile, unless the vocabulary is one tile: then its distributions are kept for the
 //! backward pass instead of being computed again.
+//!
+//! On GPUs a tile is one product and one kernel forward, and three products and one kernel backward.
+//!
+//! Hidden states and head may be halves: logits, distributions and sums of gradients are `f32`, and
+//! `dz` is rounded for its two products.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+mod tile;
 
-/// Most values a `[N, tile]` tensor may hold: 64 MiB of f32.
-pub const TILE_VALUES: usize = 1 << 24;
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+
+pub use self::tile::{GPU_TILE_VALUES, TILE_VALUES};
+
+use self::tile::{Tile, tiles};
+use super::{GradientScale, matmul_f32};
+use crate::device;
 
 /// Log-probabilities of chosen tokens.
 ///
@@ -65,7 +77,7 @@ pub enum HeadSum {
     Of(Tensor<2>),
 }
 
-/// Gradients of a loss with respect to what [`token_logprobs`] read.
+/// Gradients of a loss with respect to what [`token_logprobs`] read, `f32` whatever that was.
 #[derive(Clone, Debug)]
 pub struct HeadGradients {
     /// `[N, E]`.
@@ -77,7 +89,7 @@ pub struct HeadGradients {
 /// Log-probability of `targets` and entropy at each position, without autodiff.
 ///
 /// # Shapes
-/// `hidden` `[N, E]`, `head` `[V, E]`, `targets` `[N]`.
+/// `hidden` `[N, E]` and `head` `[V, E]` of one type, `targets` `[N]`.
 pub fn token_logprobs(
     hidden: &Tensor<2>,
     head: &Tensor<2>,
@@ -85,6 +97,9 @@ pub fn token_logprobs(
     temperature: f64,
 ) -> TokenLogprobs {
     let tiles = tiles(hidden, head);
+    if has_kernels(hidden) {
+        return by_kernels(hidden, head, targets, temperature, &tiles);
+    }
     if tiles.len() == 1 {
         return whole_vocabulary(logits(hidden, head, temperature), targets);
     }
@@ -130,31 +145,60 @@ pub fn head_gradients(
     let mut head_sum = match head_sum {
         HeadSum::Frozen => None,
         HeadSum::Empty if is_whole => Some(None),
-        HeadSum::Empty => Some(Some(head.zeros_like())),
+        HeadSum::Empty => Some(Some(Tensor::zeros(
+            head.dims(),
+            (&head.device(), DType::F32),
+        ))),
         HeadSum::Of(sum) => Some(Some(sum)),
+    };
+    let scale = gradients.scale(hidden.dtype());
+    let gradients = TokenGradients {
+        logprobs: scale.scale(gradients.logprobs.clone()),
+        entropies: gradients.entropies.clone().map(|g| scale.scale(g)),
+    };
+    let way_back = WayBack {
+        hidden,
+        targets,
+        temperature,
+        forward,
+        gradients: &gradients,
     };
     let mut hidden_gradient: Option<Tensor<2>> = None;
     for tile in tiles {
         let weights = tile.of(head);
-        let (log_p, p) = forward.distributions(hidden, &weights, temperature);
-        let logit_gradients = logit_gradients(log_p, p, forward, gradients, tile.places(targets));
-        let logit_gradients = scaled(logit_gradients, temperature);
+        let logit_gradients = match has_kernels(hidden) {
+            true => way_back.by_kernel(tile, &weights),
+            false => way_back.by_tensors(tile, &weights),
+        };
         if let Some(sum) = &mut head_sum {
-            let part = logit_gradients.clone().transpose().matmul(hidden.clone());
+            let part = matmul_f32(logit_gradients.clone().transpose(), hidden.clone());
+            let part = scale.unscale(part);
             *sum = Some(match sum.take() {
                 Some(sum) => tile.add(sum, part),
                 None => part,
             });
         }
-        let part = logit_gradients.matmul(weights);
+        let part = matmul_f32(logit_gradients, weights);
         hidden_gradient = Some(match hidden_gradient {
             Some(sum) => sum + part,
             None => part,
         });
     }
+    let hidden_gradient = hidden_gradient.expect("a vocabulary has at least one tile");
     HeadGradients {
-        hidden: hidden_gradient.expect("a vocabulary has at least one tile"),
+        hidden: scale.unscale(hidden_gradient),
         head: head_sum.flatten(),
+    }
+}
+
+impl TokenGradients {
+    /// The factor on gradients of logits in `dtype`.
+    fn scale(&self, dtype: DType) -> GradientScale {
+        let all = match &self.entropies {
+            Some(entropies) => Tensor::cat(vec![self.logprobs.clone(), entropies.clone()], 0),
+            None => self.logprobs.clone(),
+        };
+        GradientScale::of(&all, dtype)
     }
 }
 
@@ -192,26 +236,108 @@ fn whole_vocabulary(logits: Tensor<2>, targets: &Tensor<1, Int>) -> TokenLogprob
     }
 }
 
-/// `dz` of a tile, before the temperature divides it.
-fn logit_gradients(
-    log_p: Tensor<2>,
-    p: Tensor<2>,
-    forward: &TokenLogprobs,
-    gradients: &TokenGradients,
-    (places, inside): (Tensor<2, Int>, Tensor<2>),
-) -> Tensor<2> {
-    let column = |tensor: &Tensor<1>| tensor.clone().unsqueeze_dim::<2>(1);
-    let gradient = column(&gradients.logprobs);
-    let mut all = p.clone() * gradient.clone().neg();
-    if let Some(entropy_gradients) = &gradients.entropies {
-        let weighted = p * (log_p + column(&forward.entropies));
-        all = all - weighted * column(entropy_gradients);
+/// What the gradients of all tiles are made from.
+struct WayBack<'a> {
+    hidden: &'a Tensor<2>,
+    targets: &'a Tensor<1, Int>,
+    temperature: f64,
+    forward: &'a TokenLogprobs,
+    gradients: &'a TokenGradients,
+}
+
+impl WayBack<'_> {
+    /// Gradients of a tile's products, in the type of the hidden states.
+    fn by_tensors(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        let forward = self.forward;
+        let (log_p, p) = forward.distributions(self.hidden, weights, self.temperature);
+        let gradient = column(&self.gradients.logprobs);
+        let mut all = p.clone() * gradient.clone().neg();
+        if let Some(entropy_gradients) = &self.gradients.entropies {
+            let weighted = p * (log_p + column(&forward.entropies));
+            all = all - weighted * column(entropy_gradients);
+        }
+        let (places, inside) = tile.places(self.targets);
+        let all = all.scatter(1, places, gradient * inside, IndexingUpdateOp::Add);
+        scaled(all, self.temperature).cast(self.hidden.dtype())
     }
-    all.scatter(1, places, gradient * inside, IndexingUpdateOp::Add)
+
+    /// The same from one kernel.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn by_kernel(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        let Kept::Normalizers(normalizers) = &self.forward.kept else {
+            unreachable!("a kernel forward keeps normalisers");
+        };
+        let gradients = self.gradients;
+        let entropies = match &gradients.entropies {
+            Some(entropies) => entropies.clone(),
+            None => gradients.logprobs.zeros_like(),
+        };
+        let tokens = Tensor::cat(
+            vec![
+                normalizers.clone(),
+                scaled(column(&gradients.logprobs), self.temperature),
+                scaled(column(&entropies), self.temperature),
+                column(&self.forward.entropies),
+            ],
+            1,
+        );
+        let logits = matmul_f32(self.hidden.clone(), weights.clone().transpose());
+        let place = tile.place(self.temperature);
+        cube::tile_gradients(logits, tokens, self.targets, place, self.hidden.dtype())
+    }
+
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    fn by_kernel(&self, tile: Tile, weights: &Tensor<2>) -> Tensor<2> {
+        self.by_tensors(tile, weights)
+    }
+}
+
+/// Whether tiles go through kernels.
+fn has_kernels(hidden: &Tensor<2>) -> bool {
+    cfg!(any(feature = "wgpu", feature = "cuda")) && !device::is_cpu(&hidden.device())
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn by_kernels(
+    hidden: &Tensor<2>,
+    head: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    temperature: f64,
+    tiles: &[Tile],
+) -> TokenLogprobs {
+    let [tokens, _] = hidden.dims();
+    let mut sums = cube::no_sums(tokens, &hidden.device());
+    for tile in tiles {
+        let logits = matmul_f32(hidden.clone(), tile.of(head).transpose());
+        sums = cube::add_tile(logits, sums, targets, tile.place(temperature));
+    }
+    let [max, weights, products, chosen] = [0, 1, 2, 3].map(|k| sums.clone().narrow(1, k, 1));
+    let log_sum = weights.clone().log();
+    let normalizers = max + log_sum.clone();
+    TokenLogprobs {
+        logprobs: (chosen - normalizers.clone()).squeeze_dim(1),
+        entropies: (log_sum - products / weights).squeeze_dim(1),
+        kept: Kept::Normalizers(normalizers),
+    }
+}
+
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+fn by_kernels(
+    hidden: &Tensor<2>,
+    _: &Tensor<2>,
+    _: &Tensor<1, Int>,
+    _: f64,
+    _: &[Tile],
+) -> TokenLogprobs {
+    unreachable!("{:?} has no kernels", hidden.device())
+}
+
+fn column(values: &Tensor<1>) -> Tensor<2> {
+    values.clone().unsqueeze_dim(1)
 }
 
 fn logits(hidden: &Tensor<2>, weights: &Tensor<2>, temperature: f64) -> Tensor<2> {
-    let logits = hidden.clone().matmul(weights.clone().transpose());
+    let logits = matmul_f32(hidden.clone(), weights.clone().transpose());
     scaled(logits, temperature)
 }
 
@@ -260,58 +386,4 @@ impl TileSums {
             }
         }
     }
-}
-
-/// Neighbouring entries of the vocabulary.
-#[derive(Clone, Copy)]
-struct Tile {
-    start: usize,
-    entries: usize,
-    is_whole: bool,
-}
-
-impl Tile {
-    /// The tile's rows of the head.
-    fn of(self, head: &Tensor<2>) -> Tensor<2> {
-        head.clone().narrow(0, self.start, self.entries)
-    }
-
-    /// Where each target stands in the tile, and 1 if it does, else 0; `[N, 1]` each.
-    fn places(self, targets: &Tensor<1, Int>) -> (Tensor<2, Int>, Tensor<2>) {
-        let places: Tensor<2, Int> = targets.clone().unsqueeze_dim(1);
-        if self.is_whole {
-            let inside = places.ones_like().float();
-            return (places, inside);
-        }
-        let places = places - self.start as i32;
-        let last = self.entries as i32 - 1;
-        let before = places.clone().lower_elem(0);
-        let outside = places.clone().greater_elem(last).bool_or(before);
-        (places.clamp(0, last), outside.bool_not().float())
-    }
-
-    /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
-    fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
-        if self.is_whole {
-            return sum + part;
-        }
-        let [_, width] = part.dims();
-        let rows = self.of(&sum) + part;
-        sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)
-    }
-}
-
-/// The tiles of the vocabulary for `N` tokens.
-fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
-    let [n, _] = hidden.dims();
-    let [v, _] = head.dims();
-    let size = (TILE_VALUES / n.max(1)).clamp(1, v.max(1));
-    (0..v)
-        .step_by(size)
-        .map(|start| Tile {
-            start,
-            entries: size.min(v - start),
-            is_whole: size >= v,
-        })
-        .collect()
 }

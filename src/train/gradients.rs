@@ -1,9 +1,9 @@
 //! Gradients of the weights that training changes, summed in place as they come.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::model::Decoder;
-use crate::ops::HeadSum;
+use crate::ops::{self, HeadSum};
 use crate::workers::Workers;
 
 /// One sum a trainable weight; none until its first summand.
@@ -51,8 +51,7 @@ impl Gradients {
     ) {
         let sum = self.sums[place].take();
         let sum = sum.unwrap_or_else(|| weight.zeros_like());
-        let sum = sum.select_assign(0, rows, summands, IndexingUpdateOp::Add);
-        self.sums[place] = Some(sum);
+        self.sums[place] = Some(ops::add_rows(sum, rows, summands));
     }
 
     /// The sum at `place`, out of here, for the head's gradient to be added to.

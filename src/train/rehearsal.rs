@@ -5,6 +5,7 @@
 use super::gradients::Gradients;
 use super::plan::{Machine, Sizes, WorstCase};
 use super::slice::Slice;
+use super::slice_stats::SliceStats;
 use super::slicing::{learning_workers, queues};
 use super::{Learner, LossTotals, Objective, StepTotals, TrainingSample};
 use crate::device;
@@ -51,15 +52,16 @@ impl Learner {
         let work = work.map(|(worker, queue)| (queue, gradients(worker)));
         let work = work.collect();
         let results = workers.map(work, |(queue, mut gradients)| {
+            let mut stats = Vec::new();
             for slice in queue {
                 let forward = Slice::forward(decoder, slice, objective.temperature(), self.keep());
                 if let Some(forward) = forward {
-                    forward.backward(objective, totals, threshold, &mut gradients)?;
+                    stats.push(forward.backward(objective, totals, threshold, &mut gradients));
                 }
             }
-            Ok(())
+            stats
         });
-        results.into_iter().collect()
+        SliceStats::read(results.into_iter().flatten().collect()).map(|_| ())
     }
 }
 

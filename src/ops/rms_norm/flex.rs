@@ -1,12 +1,12 @@
 //! Normalisation on the CPU backend: one pass over each row.
 
 use burn::backend::flex::{Flex, FlexTensor};
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 
 use super::RmsNormBackend;
 
 impl RmsNormBackend for Flex {
-    fn rms_norm(states: FlexTensor, weight: FlexTensor, epsilon: f64) -> FlexTensor {
+    fn rms_norm(states: FlexTensor, weight: FlexTensor, epsilon: f64, _: DType) -> FlexTensor {
         let (states, weight) = (states.to_contiguous(), weight.to_contiguous());
         let (x, w) = (floats(&states), floats(&weight));
         let mut output = Vec::with_capacity(x.len());
@@ -41,6 +41,7 @@ impl RmsNormBackend for Flex {
         states: FlexTensor,
         gradient: FlexTensor,
         epsilon: f64,
+        _: DType,
     ) -> FlexTensor {
         let (states, gradient) = (states.to_contiguous(), gradient.to_contiguous());
         let (x, g) = (floats(&states), floats(&gradient));

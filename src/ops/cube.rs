@@ -1,0 +1,174 @@
+//! What the kernels written in CubeCL share: their launches and the reductions over a cube's units.
+//!
+//! CubeCL compiles them for every GPU: to CUDA, SPIR-V, WGSL and Metal. Arithmetic is in f32,
+//! whatever the numbers' type in memory, and every sum is taken in one fixed order.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::features::Plane;
+use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+
+/// Most units of a cube that every device has.
+const MOST_UNITS: usize = 256;
+
+/// The units of a cube along one axis, a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Block {
+    /// Units of a cube.
+    pub units: u32,
+    /// Units that add up without shared memory; 0 where the device has no such planes.
+    plane: u32,
+}
+
+impl Block {
+    /// A cube for `work` items, of which a unit may take several.
+    pub(super) fn new(client: &Client, work: usize) -> Self {
+        let properties = client.properties();
+        let hardware = &properties.hardware;
+        let is_fixed = hardware.plane_size_min == hardware.plane_size_max;
+        let has_planes = properties.features.plane.contains(Plane::Ops) && is_fixed;
+        let plane = match has_planes {
+            true => hardware.plane_size_max,
+            false => 0,
+        };
+        let most = MOST_UNITS.min(hardware.max_units_per_cube as usize);
+        let least = (plane.max(1) as usize).min(most);
+        let units = work.next_power_of_two().clamp(least, most) as u32;
+        // A plane that does not fill the cube evenly is none.
+        let plane = if units.is_multiple_of(plane.max(1)) {
+            plane
+        } else {
+            0
+        };
+        Self { units, plane }
+    }
+
+    /// The launch's cube.
+    pub(super) fn dim(self) -> CubeDim {
+        CubeDim::new_1d(self.units)
+    }
+}
+
+/// How two numbers become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Fold {
+    Sum,
+    Max,
+}
+
+/// Cubes of a launch, at least `count`: those past the last have nothing to do.
+pub(super) fn cubes(client: &Client, count: usize) -> CubeCount {
+    calculate_cube_count_elemwise(client, count, CubeDim::new_single())
+}
+
+/// A launch of one unit an item, at least `count`.
+pub(super) fn units(client: &Client, count: usize) -> (CubeCount, CubeDim) {
+    let dim = CubeDim::new(client, count);
+    (calculate_cube_count_elemwise(client, count, dim), dim)
+}
+
+/// A new contiguous tensor beside `other`.
+pub(super) fn empty(other: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (other.client.clone(), other.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
+}
+
+/// Number types of tensors in memory.
+pub(super) fn types<const N: usize>(tensors: [&CubeTensor; N]) -> [ElemType; N] {
+    tensors.map(|tensor| dtype_to_storage_type(tensor.dtype))
+}
+
+/// Numbers read at a time from contiguous tensors whose rows are multiples of `width` numbers.
+pub(super) fn vector_size(width: usize, tensors: &[&CubeTensor]) -> usize {
+    let sizes = tensors.iter().map(|tensor| tensor.dtype.size());
+    let client = &tensors[0].client;
+    let vectors = client.io_optimized_vector_sizes(sizes.max().unwrap_or(1));
+    let fitting = vectors.filter(|size| width.is_multiple_of(*size));
+    fitting.max().unwrap_or(1)
+}
+
+/// Sum over the units of a cube, for each of them.
+#[cube]
+pub(super) fn cube_sum(value: f32, #[comptime] block: Block) -> f32 {
+    fold(value, block, Fold::Sum)
+}
+
+/// Largest over the units of a cube, for each of them.
+#[cube]
+pub(super) fn cube_max(value: f32, #[comptime] block: Block) -> f32 {
+    fold(value, block, Fold::Max)
+}
+
+#[cube]
+fn fold(value: f32, #[comptime] block: Block, #[comptime] how: Fold) -> f32 {
+    if comptime!(block.plane == 0) {
+        fold_by_halves(value, block, how)
+    } else {
+        fold_by_planes(value, block, how)
+    }
+}
+
+#[cube]
+fn fold_by_halves(value: f32, #[comptime] block: Block, #[comptime] how: Fold) -> f32 {
+    let mut values = Shared::<[f32]>::new_slice(comptime!(block.units as usize));
+    let unit = UNIT_POS as usize;
+    values[unit] = value;
+    sync_cube();
+    #[unroll]
+    for step in 0..comptime!(block.units.ilog2()) {
+        let half = comptime!((block.units >> (step + 1)) as usize);
+        if unit < half {
+            values[unit] = both(values[unit], values[unit + half], how);
+        }
+        sync_cube();
+    }
+    let result = values[0];
+    sync_cube();
+    result
+}
+
+#[cube]
+fn fold_by_planes(value: f32, #[comptime] block: Block, #[comptime] how: Fold) -> f32 {
+    let of_plane = if comptime!(how == Fold::Sum) {
+        plane_sum(value)
+    } else {
+        plane_max(value)
+    };
+    if comptime!(block.plane == block.units) {
+        of_plane
+    } else {
+        let planes = comptime!((block.units / block.plane) as usize);
+        let mut values = Shared::<[f32]>::new_slice(planes);
+        if UNIT_POS_PLANE == 0 {
+            values[(UNIT_POS / block.plane) as usize] = of_plane;
+        }
+        sync_cube();
+        let mut result = values[0];
+        #[unroll]
+        for plane in 1..planes {
+            result = both(result, values[plane], how);
+        }
+        sync_cube();
+        result
+    }
+}
+
+/// `1 / (1 + exp(−x))` of every number.
+#[cube]
+pub(super) fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let one = Vector::<f32, N>::new(1.0);
+    // Shaders may take infinities for absent.
+    let power = min(-x, Vector::new(80.0));
+    one / (one + power.exp())
+}
+
+#[cube]
+fn both(first: f32, second: f32, #[comptime] how: Fold) -> f32 {
+    if comptime!(how == Fold::Sum) {
+        first + second
+    } else {
+        max(first, second)
+    }
+}

@@ -1,0 +1,107 @@
+//! The tiles of a vocabulary.
+
+use burn::tensor::{Int, Tensor};
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use super::cube::TilePlace;
+use crate::device;
+
+/// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
+pub const TILE_VALUES: usize = 1 << 24;
+
+/// The same on a GPU, where a tile should be a few large kernels: 256 MiB of f32. With as many
+/// halves of `dz` and the rounded head of 152 thousand entries 896 wide that is 0.7 GB.
+pub const GPU_TILE_VALUES: usize = 1 << 26;
+
+/// Entries of a tile on a GPU are a multiple of this, so that its rows are read in whole vectors.
+const TILE_UNIT: usize = 64;
+
+/// Neighbouring entries of the vocabulary.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    start: usize,
+    entries: usize,
+    is_whole: bool,
+}
+
+impl Tile {
+    /// The tile's rows of the head.
+    pub(super) fn of(self, head: &Tensor<2>) -> Tensor<2> {
+        head.clone().narrow(0, self.start, self.entries)
+    }
+
+    /// Where the tile stands for a kernel.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) fn place(self, temperature: f64) -> TilePlace {
+        TilePlace {
+            start: self.start,
+            factor: (1.0 / temperature) as f32,
+        }
+    }
+
+    /// Where each target stands in the tile, and 1 if it does, else 0; `[N, 1]` each.
+    pub(super) fn places(self, targets: &Tensor<1, Int>) -> (Tensor<2, Int>, Tensor<2>) {
+        let places: Tensor<2, Int> = targets.clone().unsqueeze_dim(1);
+        if self.is_whole {
+            let inside = places.ones_like().float();
+            return (places, inside);
+        }
+        let places = places - self.start as i32;
+        let last = self.entries as i32 - 1;
+        let before = places.clone().lower_elem(0);
+        let outside = places.clone().greater_elem(last).bool_or(before);
+        (places.clamp(0, last), outside.bool_not().float())
+    }
+
+    /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
+    pub(super) fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
+        if self.is_whole {
+            return sum + part;
+        }
+        let [_, width] = part.dims();
+        let rows = self.of(&sum) + part;
+        sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)
+    }
+}
+
+/// The tiles of the vocabulary for `N` tokens.
+pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
+    let [n, _] = hidden.dims();
+    let [v, _] = head.dims();
+    let size = tile_entries(n, v, device::is_cpu(&head.device()));
+    (0..v)
+        .step_by(size)
+        .map(|start| Tile {
+            start,
+            entries: size.min(v - start),
+            is_whole: size >= v,
+        })
+        .collect()
+}
+
+/// Entries of a tile of `vocabulary` for `tokens` tokens; on a GPU all tiles are about as large, so
+/// that one kernel is tuned for them.
+fn tile_entries(tokens: usize, vocabulary: usize, is_cpu: bool) -> usize {
+    let most = |values: usize| (values / tokens.max(1)).clamp(1, vocabulary.max(1));
+    if is_cpu {
+        return most(TILE_VALUES);
+    }
+    let tiles = vocabulary.div_ceil(most(GPU_TILE_VALUES)).max(1);
+    vocabulary.div_ceil(tiles).next_multiple_of(TILE_UNIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_of_a_gpu_are_even_and_those_of_the_cpu_as_large_as_can_be() {
+        // 2^24 / 4096 = 4096; 151,936 entries are 10 tiles of 2^26 / 4096 = 16,384 at most, which
+        // makes 15,193.6 each, and of that the next multiple of 64.
+        assert_eq!(tile_entries(4096, 151_936, true), 4096);
+        assert_eq!(tile_entries(4096, 151_936, false), 15_232);
+        assert_eq!(tile_entries(7, 100, true), 100);
+        assert_eq!(tile_entries(7, 100, false), 128);
+        assert_eq!(tile_entries(0, 0, false), 64);
+    }
+}
