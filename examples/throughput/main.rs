@@ -1,36 +1,34 @@
 //! Measures prefill, decoding, rollouts, scoring, training and whole GRPO steps.
 //!
 //! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
-//! [--shapes 64x128+128] [--model FOLDER] [--json]`. Seconds and CPU seconds are medians of the
-//! repeats after one that is not counted. A folder without weights gets random ones. `grpo` takes the
-//! steps of `tests/fixtures/oracle/curve`, whatever the model and the shapes.
+//! [--shapes 64x128+128] [--model FOLDER] [--dtype float32] [--json]`. Seconds and CPU seconds are
+//! medians of the repeats after one that is not counted; the clock stops when the device has done
+//! all. A folder without weights gets random ones. `grpo` without shapes takes the steps of
+//! `tests/fixtures/oracle/curve`, with its model; with a shape it trains the model asked for, on
+//! completions of full length.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
-use std::fmt;
-use std::fs;
+mod grpo;
+mod measured;
+
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use emberl::device::{self, DeviceSpec};
-use emberl::generation::{Engine, GenerationRequest, SamplingParams, eos_token_ids};
+use emberl::generation::{Engine, GenerationRequest, SamplingParams};
 use emberl::memory::peak_resident_bytes;
 use emberl::model::{Decoder, ModelConfig};
-use emberl::progress::Screen;
 use emberl::seed::Seed;
-use emberl::stop::Stop;
-use emberl::tokenizer::Tokenizer;
 use emberl::train::loss::SupervisedLoss;
-use emberl::train::{
-    Batching, Learner, OptimConfig, RlConfig, StageContext, TrainingSample, train_grpo,
-};
+use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
 use emberl::workers::Workers;
 use rand::RngExt;
-use serde::Serialize;
-use serde_json::Value;
+
+use self::grpo::Steps;
+use self::measured::{Case, Measured, Shape, Timing, cpu_seconds, median};
 
 /// The program's own allocator.
 #[global_allocator]
@@ -38,8 +36,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Completions that share a prompt in a rollout.
 const GROUP: usize = 8;
-/// Steps of a GRPO run, the first not counted.
-const GRPO_STEPS: usize = 16;
 
 /// The model that is measured when no folder is named.
 const SMALL: &str = r#"{
@@ -66,6 +62,9 @@ struct Options {
     /// Rows, prompt tokens and completion tokens, such as 64x128+128.
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<Shape>,
+    /// What linear layers and attention compute in.
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Dtype,
     /// Repeats that count.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
@@ -74,48 +73,13 @@ struct Options {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Case {
-    /// The prompts of different rows, up to the first token.
-    Prefill,
-    /// The tokens after the first: a whole generation without the prefill.
-    Decode,
-    /// A whole generation of groups of eight that share a prompt.
-    Rollout,
-    /// Log-probabilities of the completions.
-    Score,
-    /// An optimiser step on all tokens.
-    Train,
-    /// A step of GRPO: rollout, rewards, training.
-    Grpo,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Shape {
-    rows: usize,
-    prompt: usize,
-    completion: usize,
-}
-
-/// What was measured of one case.
-#[derive(Debug, Serialize)]
-struct Measured {
-    case: Case,
-    device: String,
-    workers: usize,
-    shape: Option<Shape>,
-    seconds: f64,
-    cpu_seconds: Option<f64>,
-    tokens_per_second: f64,
-    peak_bytes: Option<u64>,
-}
-
-/// Medians of wall and CPU time.
-#[derive(Clone, Copy)]
-struct Timing {
-    seconds: f64,
-    cpu_seconds: Option<f64>,
+/// What is computed in, as torch calls it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+enum Dtype {
+    #[default]
+    Float32,
+    Bfloat16,
+    Float16,
 }
 
 /// A model and where it runs.
@@ -135,7 +99,7 @@ fn main() -> Result<()> {
         None => Workers::suited_to(&device),
     };
     let bench = Bench {
-        decoder: model(options.model.as_deref(), &device)?,
+        decoder: model(&options, &device)?,
         device,
         workers,
         repeats: options.repeats,
@@ -156,23 +120,33 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn model(folder: Option<&Path>, device: &Device) -> Result<Decoder> {
-    let config = match folder {
-        Some(folder) if folder.join("model.safetensors").exists() => {
-            return Ok(Decoder::load(folder, device)?);
-        }
-        Some(folder) => ModelConfig::load(folder)?,
-        None => ModelConfig::from_json(SMALL, Path::new("config.json"))?,
+fn model(options: &Options, device: &Device) -> Result<Decoder> {
+    let decoder = match &options.model {
+        Some(folder) if folder.join("model.safetensors").exists() => Decoder::load(folder, device)?,
+        Some(folder) => random(ModelConfig::load(folder)?, device),
+        None => random(
+            ModelConfig::from_json(SMALL, Path::new("config.json"))?,
+            device,
+        ),
     };
-    Ok(Decoder::random(config, 0.02, Seed::new(0), device))
+    ensure!(
+        options.dtype == Dtype::Float32,
+        "`--dtype {:?}`: this build computes in float32",
+        options.dtype
+    );
+    Ok(decoder)
 }
 
-/// The shapes asked for, else the case's own; `grpo` has none.
+fn random(config: ModelConfig, device: &Device) -> Decoder {
+    Decoder::random(config, 0.02, Seed::new(0), device)
+}
+
+/// The shapes asked for, else the case's own; that of `grpo` is the curve's.
 fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
     let rows = match case {
-        Case::Prefill | Case::Decode | Case::Rollout => 64,
+        Case::Grpo if asked.is_empty() => return vec![None],
+        Case::Prefill | Case::Decode | Case::Rollout | Case::Grpo => 64,
         Case::Score | Case::Train => 16,
-        Case::Grpo => return vec![None],
     };
     let own = Shape {
         rows,
@@ -187,6 +161,11 @@ fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
 
 impl Bench {
     fn measure(&self, case: Case, shape: Option<Shape>, device: String) -> Result<Measured> {
+        let mut rollout_seconds = None;
+        let mut of_steps = |steps: Steps| {
+            rollout_seconds = Some(steps.rollout_seconds);
+            (steps.timing, steps.tokens)
+        };
         let (timing, tokens) = match (case, shape) {
             (Case::Prefill, Some(shape)) => {
                 let first = self.generation(shape, 1, 1)?;
@@ -204,7 +183,8 @@ impl Bench {
             }
             (Case::Score, Some(shape)) => (self.scoring(shape)?, shape.tokens()),
             (Case::Train, Some(shape)) => (self.training(shape)?, shape.tokens()),
-            _ => self.grpo()?,
+            (Case::Grpo, Some(shape)) => of_steps(self.grpo(shape)?),
+            (_, None) => of_steps(self.curve()?),
         };
         Ok(Measured {
             case,
@@ -214,6 +194,7 @@ impl Bench {
             seconds: timing.seconds,
             cpu_seconds: timing.cpu_seconds,
             tokens_per_second: tokens / timing.seconds,
+            rollout_seconds,
             peak_bytes: peak_resident_bytes(),
         })
     }
@@ -254,61 +235,6 @@ impl Bench {
         })
     }
 
-    /// Medians of a run's steps and the completion tokens of a step.
-    fn grpo(&self) -> Result<(Timing, f64)> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/curve");
-        let base = source.join("base");
-        let config: RlConfig = toml::from_str(&format!(
-            r#"
-            steps = {GRPO_STEPS}
-            prompts_per_step = 8
-            group_size = 8
-            task = {{ kind = "jsonl", train = {:?} }}
-            rewards = [
-                {{ kind = "accuracy" }},
-                {{ kind = "format", style = "think_answer_inline", weight = 0.2 }},
-            ]
-            sampling = {{ temperature = 1.0, max_completion_tokens = 40 }}
-            loss = {{ kind = "dapo" }}
-            optim = {{ lr = 1e-4 }}
-            "#,
-            source.join("train.jsonl")
-        ))?;
-        let tokenizer = Tokenizer::load(&base)?;
-        let decoder = Decoder::load(&base, &self.device)?;
-        let eos_ids = eos_token_ids(&base, decoder.config(), &tokenizer)?;
-        let folder = tempfile::tempdir()?;
-        let context = StageContext {
-            name: "grpo",
-            folder: folder.path(),
-            seed: Seed::new(1),
-            device: &self.device,
-            workers: &self.workers,
-            screen: &Screen::new(true),
-            stop: &Stop::default(),
-            save_every: GRPO_STEPS,
-            rewards: &[],
-        };
-        let before = cpu_seconds();
-        train_grpo(context, &config, &tokenizer, eos_ids, decoder)?;
-        let cpu = cpu_seconds()
-            .zip(before)
-            .map(|(after, before)| after - before);
-        let metrics = fs::read_to_string(folder.path().join("metrics.jsonl"))?;
-        let steps: serde_json::Result<Vec<Value>> =
-            metrics.lines().map(serde_json::from_str).collect();
-        let counted = &steps?[1..];
-        let column = |name: &str| {
-            let numbers = counted.iter().filter_map(|step| step[name].as_f64());
-            median(numbers.collect())
-        };
-        let timing = Timing {
-            seconds: column("seconds"),
-            cpu_seconds: cpu.map(|cpu| cpu / GRPO_STEPS as f64),
-        };
-        Ok((timing, column("tokens_per_second") * timing.seconds))
-    }
-
     fn samples(&self, shape: Shape, prompt: usize) -> Vec<TrainingSample> {
         let rows = self.rows(shape.rows, shape.prompt + shape.completion);
         let sample = |row: &Vec<u32>| TrainingSample::new(&row[..prompt], &row[prompt..]);
@@ -327,7 +253,13 @@ impl Bench {
         (0..rows).map(&mut row).collect()
     }
 
+    /// Medians of doing the work until the device is done with it.
     fn time(&self, mut work: impl FnMut() -> Result<()>) -> Result<Timing> {
+        let mut work = || {
+            work()?;
+            let synced = self.device.sync();
+            synced.map_err(|error| anyhow!("the device failed: {error:?}"))
+        };
         work()?;
         let (mut walls, mut cpus) = (Vec::new(), Vec::new());
         for _ in 0..self.repeats {
@@ -340,82 +272,5 @@ impl Bench {
             seconds: median(walls),
             cpu_seconds: (!cpus.is_empty()).then(|| median(cpus)),
         })
-    }
-}
-
-impl Timing {
-    fn without(self, part: Self) -> Self {
-        let cpu = self.cpu_seconds.zip(part.cpu_seconds);
-        Self {
-            seconds: self.seconds - part.seconds,
-            cpu_seconds: cpu.map(|(whole, part)| whole - part),
-        }
-    }
-}
-
-impl Shape {
-    /// Tokens of all rows.
-    fn tokens(self) -> f64 {
-        (self.rows * (self.prompt + self.completion)) as f64
-    }
-}
-
-impl FromStr for Shape {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let parts = || {
-            let (rows, tokens) = text.split_once('x')?;
-            let (prompt, completion) = tokens.split_once('+')?;
-            let number = |text: &str| text.parse().ok().filter(|&number| number > 0);
-            Some((number(rows)?, number(prompt)?, number(completion)?))
-        };
-        let expected = || format!("`{text}`: expected rows, prompt and completion as 64x128+128");
-        let (rows, prompt, completion) = parts().with_context(expected)?;
-        Ok(Self {
-            rows,
-            prompt,
-            completion,
-        })
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}+{}", self.rows, self.prompt, self.completion)
-    }
-}
-
-impl fmt::Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let case = format!("{:?}", self.case).to_lowercase();
-        let shape = self.shape.map_or("curve".into(), |shape| shape.to_string());
-        write!(f, "{case:8} {shape:12} {:9.4} s", self.seconds)?;
-        if let Some(cpu) = self.cpu_seconds {
-            write!(f, " {cpu:9.3} cpu s")?;
-        }
-        write!(f, " {:10.0} tokens/s", self.tokens_per_second)?;
-        if let Some(bytes) = self.peak_bytes {
-            write!(f, " {:7.0} MB peak", bytes as f64 / 1e6)?;
-        }
-        Ok(())
-    }
-}
-
-/// CPU seconds of this process so far, where the system says (Linux).
-fn cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks = fields.split(' ').skip(11).take(2);
-    let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
-    Some(ticks.iter().sum::<f64>() / 100.0)
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    match numbers.len() % 2 {
-        1 => numbers[middle],
-        _ => (numbers[middle - 1] + numbers[middle]) / 2.0,
     }
 }
