@@ -107,7 +107,8 @@ class GpuMemory:
 def run(command: list[str], args: Namespace, deadline: float) -> dict[str, Any]:
     """The JSON line that a process prints, or what went wrong."""
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads),
-                                "TOKENIZERS_PARALLELISM": "false"}
+                                "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
+                                "HF_HUB_DISABLE_TELEMETRY": "1"}
 
     def work() -> str:
         left = max(deadline - time.monotonic(), 1)

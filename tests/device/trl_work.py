@@ -16,7 +16,7 @@ GROUP = 8
 CURVE_STEPS = 16
 STEPS = 4
 
-for package in ("datasets", "pandas"):
+for package in ("datasets", "pandas", "pyarrow"):
     if importlib.util.find_spec(package) is None:
         sys.path.append(str(HERE / "stubs"))
         break

@@ -10,6 +10,8 @@ __version__ = "5.0.0"
 class Dataset(list):
     """Rows that a data loader indexes."""
 
+    cache_files = ()
+
     @classmethod
     def from_list(cls, rows):
         """The rows as they are."""
