@@ -11,6 +11,8 @@ pub mod progress;
 pub mod stop;
 
 pub mod device;
+
+pub mod precision;
 pub mod workers;
 
 pub mod ops;

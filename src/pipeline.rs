@@ -171,6 +171,7 @@ impl Run<'_> {
             folder,
             seed: self.recipe.stage_seed(index),
             device: self.device,
+            precision: self.recipe.precision,
             workers,
             screen: self.screen,
             stop: self.stop,
@@ -227,13 +228,17 @@ impl Run<'_> {
         if let Some(model) = model {
             copy_generation_config(model, &folder)?;
         }
-        if let Some(adapter) = trained.decoder.adapter() {
+        let mut decoder = trained.decoder;
+        if let (Some(adapter), Some(model)) = (decoder.adapter().cloned(), model) {
             // PEFT looks for the base from wherever it is run.
-            let base = model.and_then(|model| fs::canonicalize(model).ok());
+            let base = fs::canonicalize(model).ok();
             let base = base.map(|base| base.display().to_string());
             adapter.save(&context.folder.join("adapter"), base.as_deref())?;
+            // The base was rounded for training; it is merged as its file has it.
+            drop(decoder);
+            decoder = Decoder::load(model, self.device)?.with_adapter(adapter)?;
         }
-        trained.decoder.save(&folder, WeightDtype::F32)?;
+        decoder.save(&folder, WeightDtype::F32)?;
         Ok(trained.metrics)
     }
 
@@ -247,7 +252,7 @@ impl Run<'_> {
         let mut loaded = self.load(model)?;
         if let Some(lora) = stage.lora() {
             let adapter = Adapter::fresh(lora, &loaded.decoder, context.seed.named("lora"))?;
-            loaded.decoder = loaded.decoder.with_adapter(adapter)?;
+            loaded.decoder = loaded.decoder.with_adapter(adapter)?.with_frozen_base();
         }
         Ok(loaded)
     }
@@ -255,6 +260,7 @@ impl Run<'_> {
     fn load(&self, folder: &Path) -> Result<Loaded> {
         let tokenizer = Tokenizer::load(folder)?;
         let decoder = Decoder::load(folder, self.device)?;
+        let decoder = decoder.with_precision(self.recipe.precision)?;
         Ok(Loaded {
             eos_ids: eos_token_ids(folder, decoder.config(), &tokenizer)?,
             decoder,
@@ -290,7 +296,7 @@ impl Run<'_> {
         let tokens = AtomicU64::new(0);
         let evaluation = evaluate(
             &EvaluationInput {
-                engine: &Engine::new(&loaded.decoder, loaded.eos_ids, workers),
+                engine: &Engine::new(&loaded.decoder.frozen(), loaded.eos_ids, workers),
                 tokenizer: &loaded.tokenizer,
                 task: task.as_ref(),
                 template: config.template,

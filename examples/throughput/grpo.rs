@@ -67,6 +67,7 @@ impl Bench {
             source.join("train.jsonl")
         ))?;
         let decoder = Decoder::load(&source.join("base"), &self.device)?;
+        let decoder = decoder.with_precision(self.decoder.precision())?;
         self.steps(&config, decoder, &[])
     }
 
@@ -123,6 +124,7 @@ impl Bench {
             folder: folder.path(),
             seed: Seed::new(1),
             device: &self.device,
+            precision: decoder.precision(),
             workers: &self.workers,
             screen: &Screen::new(true),
             stop: &Stop::default(),

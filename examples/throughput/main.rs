@@ -1,7 +1,7 @@
 //! Measures prefill, decoding, rollouts, scoring, training and whole GRPO steps.
 //!
 //! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
-//! [--shapes 64x128+128] [--model FOLDER] [--dtype float32] [--json]`. Seconds and CPU seconds are
+//! [--shapes 64x128+128] [--model FOLDER] [--precision auto] [--json]`. Seconds and CPU seconds are
 //! medians of the repeats after one that is not counted; the clock stops when the device has done
 //! all. A folder without weights gets random ones. `grpo` without shapes takes the steps of
 //! `tests/fixtures/oracle/curve`, with its model; with a shape it trains the model asked for, on
@@ -21,11 +21,14 @@ use emberl::device::{self, DeviceSpec};
 use emberl::generation::{Engine, GenerationRequest, SamplingParams};
 use emberl::memory::peak_resident_bytes;
 use emberl::model::{Decoder, ModelConfig};
+use emberl::precision::Precision;
 use emberl::seed::Seed;
 use emberl::train::loss::SupervisedLoss;
 use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
 use emberl::workers::Workers;
 use rand::RngExt;
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 
 use self::grpo::Steps;
 use self::measured::{Case, Measured, Shape, Timing, cpu_seconds, median};
@@ -62,24 +65,15 @@ struct Options {
     /// Rows, prompt tokens and completion tokens, such as 64x128+128.
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<Shape>,
-    /// What linear layers and attention compute in.
-    #[arg(long, value_enum, default_value_t)]
-    dtype: Dtype,
+    /// What the model computes in: auto, f32, bf16 or f16.
+    #[arg(long, default_value = "auto", value_parser = precision)]
+    precision: Precision,
     /// Repeats that count.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
     /// Prints one JSON object a line in place of a table.
     #[arg(long)]
     json: bool,
-}
-
-/// What is computed in, as torch calls it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
-enum Dtype {
-    #[default]
-    Float32,
-    Bfloat16,
-    Float16,
 }
 
 /// A model and where it runs.
@@ -135,6 +129,10 @@ fn model(options: &Options, device: &Device) -> Result<Decoder> {
         options.dtype
     );
     Ok(decoder)
+}
+
+fn precision(name: &str) -> Result<Precision, ValueError> {
+    Precision::deserialize(StrDeserializer::new(name))
 }
 
 fn random(config: ModelConfig, device: &Device) -> Decoder {
@@ -195,6 +193,7 @@ impl Bench {
             cpu_seconds: timing.cpu_seconds,
             tokens_per_second: tokens / timing.seconds,
             rollout_seconds,
+            precision: self.decoder.precision(),
             peak_bytes: peak_resident_bytes(),
         })
     }
@@ -211,7 +210,8 @@ impl Bench {
             ignore_eos: true,
             ..SamplingParams::default()
         };
-        let engine = Engine::new(&self.decoder, Vec::new(), &self.workers);
+        let decoder = self.decoder.frozen();
+        let engine = Engine::new(&decoder, Vec::new(), &self.workers);
         self.time(|| Ok(engine.generate(&requests, &params, &|_| ()).map(drop)?))
     }
 

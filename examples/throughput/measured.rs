@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use emberl::precision::Precision;
 use serde::Serialize;
 
 /// A work that is measured.
@@ -39,6 +40,7 @@ pub struct Shape {
 pub struct Measured {
     pub case: Case,
     pub device: String,
+    pub precision: Precision,
     pub workers: usize,
     pub shape: Option<Shape>,
     pub seconds: f64,

@@ -85,7 +85,8 @@ impl DevicesArgs {
 /// Checks the device that the command line names; one finding a line.
 fn measure(args: &DevicesArgs, globals: &Globals) -> Result<()> {
     let spec = globals.choose_device(&globals.device()?.unwrap_or_default())?;
-    parity::run(&spec, args.checked_model(), &mut |finding| {
+    let model = args.checked_model();
+    parity::run(&spec, globals.precision, model, &mut |finding| {
         let line = serde_json::to_string(&finding).context("cannot be written as JSON")?;
         // Ends when nobody reads on.
         writeln!(io::stdout(), "{line}").context("cannot write to standard output")

@@ -24,7 +24,7 @@ impl LoadedModel {
             decoder = decoder.with_adapter(Adapter::load(adapter, &decoder)?)?;
         }
         Ok(Self {
-            decoder,
+            decoder: globals.in_precision(&decoder)?.frozen(),
             workers: Workers::suited_to(&device),
         })
     }

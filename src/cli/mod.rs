@@ -28,6 +28,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::device::{self, DeviceSpec};
 use crate::error::Error;
+use crate::model::Decoder;
+use crate::precision::Precision;
 use crate::progress::Screen;
 
 pub use devices::DevicesArgs;
@@ -65,6 +67,15 @@ struct Globals {
         help_heading = "Everywhere"
     )]
     device: Option<DeviceSpec>,
+    /// What to compute in: `auto`, `f32`, `bf16` or `f16`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TYPE",
+        value_parser = named::<Precision>,
+        help_heading = "Everywhere"
+    )]
+    precision: Option<Precision>,
     /// Shows no progress and logs warnings only.
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     quiet: bool,
@@ -134,6 +145,12 @@ impl Globals {
         let spec = self.choose_device(&self.device.clone().unwrap_or_default())?;
         tracing::info!("computing on {spec}");
         Ok(device::open(&spec)?)
+    }
+
+    /// What `decoder` computes in by the command line, else what suits its device best.
+    fn in_precision(&self, decoder: &Decoder) -> Result<Decoder> {
+        let precision = self.precision.unwrap_or_default();
+        Ok(decoder.with_precision(precision).map_err(of_option)?)
     }
 
     /// Where progress is shown.

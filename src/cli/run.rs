@@ -10,6 +10,7 @@ use super::Globals;
 use crate::device::{self, DeviceSpec};
 use crate::error::Error;
 use crate::pipeline::{Run, Summary};
+use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
 use crate::report;
 use crate::stop::Stop;
@@ -42,6 +43,9 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
     if let Some(device) = globals.device()? {
         recipe.device = device;
     }
+    if let Some(precision) = globals.precision {
+        recipe.precision = precision;
+    }
     if args.dry_run {
         super::print(&recipe::to_toml(&recipe)?)?;
         return Ok(());
@@ -53,6 +57,8 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
     let spec = globals.choose_device(&recipe.device)?;
     let device = device::open(&spec)?;
     recipe.device = spec.clone();
+    let precision = recipe.precision.on(&device);
+    recipe.precision = precision.map_err(|error| in_recipe(&args.recipe, error))?;
     if recipe.workers == 0 {
         recipe.workers = workers::suited_count(&device);
     }
@@ -80,6 +86,9 @@ fn adopt_choices(recipe: &mut Recipe, folder: &Path) -> Result<()> {
     let begun: Recipe = recipe::load(&folder.join("recipe.toml"), &[])?;
     if recipe.device == DeviceSpec::Auto {
         recipe.device = begun.device;
+    }
+    if recipe.precision == Precision::Auto {
+        recipe.precision = begun.precision;
     }
     if recipe.workers == 0 {
         recipe.workers = begun.workers;

@@ -1,20 +1,22 @@
 //! The decoder: embedding, blocks of attention and gated MLP, final norm.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use super::kv_cache::KvCache;
 use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
 use super::rotary::{RotaryTable, Rotation};
 use super::token_grid::{ForwardInput, TokenGrid};
 use super::{Adapter, Head, ModelConfig};
+use crate::error::Result;
 use crate::ops;
+use crate::precision::Precision;
 
 /// A decoder-only transformer, driven by its [`ModelConfig`].
 ///
-/// Cloning shares the weights.
+/// Cloning shares the weights. Linear maps and attention compute in the model's [`Precision`], all
+/// else in `f32`.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: Arc<ModelConfig>,
@@ -22,19 +24,7 @@ pub struct Decoder {
     rotary: Arc<RotaryTable>,
     pub(super) parameters: Vec<Tensor<2>>,
     pub(super) adapter: Option<Adapter>,
-}
-
-/// A part of a decoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The token embedding.
-    Embedding,
-    /// A block, counted from 0.
-    Block(usize),
-    /// The norm after the last block.
-    FinalNorm,
-    /// The output head: the embedding where the two are tied.
-    Head,
+    precision: Precision,
 }
 
 impl Decoder {
@@ -56,7 +46,48 @@ impl Decoder {
             layout: Arc::new(layout),
             parameters,
             adapter: None,
+            precision: Precision::F32,
         }
+    }
+
+    /// The same model that computes in another precision; as it comes, a model computes in `f32`.
+    ///
+    /// # Errors
+    /// When its device does not compute so.
+    pub fn with_precision(&self, precision: Precision) -> Result<Self> {
+        Ok(Self {
+            precision: precision.on(&self.device())?,
+            ..self.clone()
+        })
+    }
+
+    /// What linear maps and attention compute in; never `auto`.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same model for passes that train nothing: linear maps and the embedding are rounded to its
+    /// precision once, not in every pass. It computes what the model does.
+    pub fn frozen(&self) -> Self {
+        let mut frozen = self.with_frozen_base();
+        let dtype = self.dtype();
+        if let Some(adapter) = &mut frozen.adapter {
+            for tensor in adapter.tensors_mut() {
+                *tensor = tensor.clone().cast(dtype);
+            }
+        }
+        frozen
+    }
+
+    /// The same model with all but an adapter rounded as by [`Decoder::frozen`].
+    pub fn with_frozen_base(&self) -> Self {
+        let dtype = self.dtype();
+        let weights = self.parameters.iter().enumerate();
+        let rounded = weights.map(|(index, weight)| match self.layout.is_linear(index) {
+            true => weight.clone().cast(dtype),
+            false => weight.clone(),
+        });
+        self.with_parameters(rounded.collect())
     }
 
     /// The configuration.
@@ -79,19 +110,22 @@ impl Decoder {
         &self.layout.shapes
     }
 
-    /// The same blocks with a score of zero in place of what they had for a head.
+    /// The same blocks with a score of zero in place of what they had for a head, all in `f32`.
     pub fn with_zero_score(&self) -> Self {
         let mut config = ModelConfig::clone(&self.config);
         config.head = Head::Score;
         let weight = |(name, shape): (String, Vec<usize>)| {
             let place = self.layout.names.iter().position(|own| *own == name);
             match place {
-                Some(place) => self.parameters[place].clone(),
+                Some(place) => self.parameters[place].clone().cast(DType::F32),
                 None => Tensor::zeros([1, shape[1]], &self.device()),
             }
         };
         let parameters = config.parameter_shapes().into_iter().map(weight).collect();
-        Self::from_parameters(config, parameters)
+        Self {
+            precision: self.precision,
+            ..Self::from_parameters(config, parameters)
+        }
     }
 
     /// The output head's weight, `[V, E]`, or `[1, E]` of a score.
@@ -111,89 +145,6 @@ impl Decoder {
             parameters,
             ..self.clone()
         }
-    }
-
-    /// The weights that training changes: all, or those of the adapter.
-    pub fn trainable(&self) -> &[Tensor<2>] {
-        match &self.adapter {
-            Some(adapter) => adapter.tensors(),
-            None => &self.parameters,
-        }
-    }
-
-    /// The weights that training changes, to be changed in place; shapes must stay.
-    pub fn trainable_mut(&mut self) -> &mut [Tensor<2>] {
-        match &mut self.adapter {
-            Some(adapter) => adapter.tensors_mut(),
-            None => &mut self.parameters,
-        }
-    }
-
-    /// Names of the weights that training changes, in order: Hugging Face's, or PEFT's.
-    pub fn trainable_names(&self) -> &[String] {
-        match &self.adapter {
-            Some(adapter) => adapter.names(),
-            None => &self.layout.names,
-        }
-    }
-
-    /// Shapes of the weights that training changes as their files store them, in order.
-    pub fn trainable_shapes(&self) -> &[Vec<usize>] {
-        match &self.adapter {
-            Some(adapter) => adapter.shapes(),
-            None => &self.layout.shapes,
-        }
-    }
-
-    /// Places of a part's weights among [`Decoder::trainable`]; empty when the part is frozen.
-    pub fn trainable_range(&self, part: Part) -> Range<usize> {
-        let one = |index: Index| index..index + 1;
-        match (&self.adapter, part) {
-            (Some(adapter), Part::Block(index)) => adapter.block_range(index),
-            (Some(_), _) => 0..0,
-            (None, Part::Embedding) => one(self.layout.embed_tokens),
-            (None, Part::Block(index)) => self.layout.block_ranges[index].clone(),
-            (None, Part::FinalNorm) => one(self.layout.norm),
-            (None, Part::Head) => one(self.layout.head),
-        }
-    }
-
-    /// The same model with other values of the weights that training changes.
-    pub fn with_trainable(&self, trainable: Vec<Tensor<2>>) -> Self {
-        match &self.adapter {
-            Some(adapter) => Self {
-                adapter: Some(adapter.with_tensors(trainable)),
-                ..self.clone()
-            },
-            None => self.with_parameters(trainable),
-        }
-    }
-
-    /// The same weights on the autodiff device, those that training changes as fresh leaves.
-    pub fn tracked(&self) -> Self {
-        self.tracked_in(0..self.trainable().len())
-    }
-
-    /// The same weights on the autodiff device, with fresh leaves at these places among
-    /// [`Decoder::trainable`].
-    pub fn tracked_in(&self, leaves: Range<usize>) -> Self {
-        let track = |(place, tensor): (usize, &Tensor<2>)| {
-            let tensor = tensor.clone().autodiff();
-            match leaves.contains(&place) {
-                true => tensor.require_grad(),
-                false => tensor,
-            }
-        };
-        let tracked = self.trainable().iter().enumerate().map(track).collect();
-        if self.adapter.is_none() {
-            return self.with_parameters(tracked);
-        }
-        let frozen = self
-            .parameters
-            .iter()
-            .map(|weight| weight.clone().autodiff());
-        self.with_parameters(frozen.collect())
-            .with_trainable(tracked)
     }
 
     /// Number of blocks.
@@ -233,21 +184,22 @@ impl Decoder {
         states
     }
 
-    /// The first block's input.
+    /// The first block's input: rows of the embedding, rounded to the model's precision, so that a
+    /// frozen model has the same.
     ///
     /// # Shapes
     /// `[B, T]` tokens to `[B, T, E]`.
     pub fn embed(&self, input: &ForwardInput) -> Tensor<3> {
         let [b, t] = input.ids.dims();
         let embedding = self.parameters[self.layout.embed_tokens].clone();
-        let rows = embedding.select(0, input.flat_ids());
-        rows.reshape([b as i32, t as i32, -1])
+        let rows = embedding.select(0, input.flat_ids()).cast(self.dtype());
+        rows.cast(DType::F32).reshape([b as i32, t as i32, -1])
     }
 
     /// One block: attention and gated MLP, each after a norm and added to its input.
     ///
     /// # Shapes
-    /// `[B, T, E]` to the same.
+    /// `[B, T, E]` to the same, both `f32`.
     pub fn block(
         &self,
         index: usize,
@@ -257,9 +209,12 @@ impl Decoder {
     ) -> Tensor<3> {
         let layer = &self.layout.layers[index];
         let normed = self.rms_norm(states.clone(), layer.input_layernorm);
-        let states = states + self.attention(index, layer, normed, input, cache);
+        let normed = normed.cast(self.dtype());
+        let attended = self.attention(index, layer, normed, input, cache);
+        let states = states + attended.cast(DType::F32);
         let normed = self.rms_norm(states.clone(), layer.post_attention_layernorm);
-        states + self.gated_mlp(layer, normed)
+        let normed = normed.cast(self.dtype());
+        states + self.gated_mlp(layer, normed).cast(DType::F32)
     }
 
     /// The norm after the last block.
@@ -270,12 +225,18 @@ impl Decoder {
         self.rms_norm(states, self.layout.norm)
     }
 
-    /// Scores of every vocabulary entry.
+    /// Scores of every vocabulary entry, `f32`; without autodiff, unless the precision is `f32`.
     ///
     /// # Shapes
     /// `[N, E]` to `[N, V]`.
     pub fn logits(&self, states: Tensor<2>) -> Tensor<2> {
-        states.matmul(self.head().transpose())
+        let head = self.head().cast(self.dtype());
+        ops::matmul_f32(states.cast(self.dtype()), head.transpose())
+    }
+
+    /// The number type of the precision.
+    pub(crate) fn dtype(&self) -> FloatDType {
+        self.precision.dtype()
     }
 
     fn blocks(
@@ -308,8 +269,8 @@ impl Decoder {
         let queries = self.heads(&layer.q_proj, states.clone(), layer.q_norm);
         let keys = self.heads(&layer.k_proj, states.clone(), layer.k_norm);
         let values = self.heads(&layer.v_proj, states, None).swap_dims(1, 2);
-        let queries = rotation.apply(queries).swap_dims(1, 2);
-        let keys = rotation.apply(keys).swap_dims(1, 2);
+        let rotated = |heads| rotation.apply(heads).cast(self.dtype()).swap_dims(1, 2);
+        let (queries, keys) = (rotated(queries), rotated(keys));
         let (keys, values) = match cache {
             Some(cache) => {
                 let start = cache.tokens();
@@ -328,7 +289,7 @@ impl Decoder {
         self.linear(&layer.down_proj, ops::swiglu(gate, up))
     }
 
-    /// Projects to heads `[B, T, heads, D]`, each normed if the model norms them.
+    /// Projects to heads `[B, T, heads, D]`, each normed, as `f32`, if the model norms them.
     fn heads(&self, linear: &LinearLayout, states: Tensor<3>, norm: Option<Index>) -> Tensor<4> {
         let [b, t, _] = states.dims();
         let width = self.config.head_dim;
@@ -341,17 +302,19 @@ impl Decoder {
         }
     }
 
+    /// A linear map of states of any type, in the model's precision.
     fn linear(&self, linear: &LinearLayout, states: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = states.dims();
+        let dtype = self.dtype();
         let weight = self.parameters[linear.weight].clone();
         let [out, _] = weight.dims();
-        let states = states.reshape([b * t, width]);
+        let states = states.reshape([b * t, width]).cast(dtype);
         let adapter = self.adapter.as_ref();
         let update = adapter.and_then(|adapter| adapter.update_of(linear.weight));
         let update = update.map(|update| update.apply(states.clone()));
-        let rows = states.matmul(weight.transpose());
+        let rows = ops::linear(states, weight);
         let rows = match linear.bias {
-            Some(bias) => rows + self.parameters[bias].clone(),
+            Some(bias) => rows + self.parameters[bias].clone().cast(dtype),
             None => rows,
         };
         let rows = match update {
@@ -361,12 +324,12 @@ impl Decoder {
         rows.reshape([b, t, out])
     }
 
-    /// Normalises over the last dimension.
+    /// Normalises over the last dimension, in `f32`.
     fn rms_norm<const R: usize>(&self, states: Tensor<R>, weight: Index) -> Tensor<R> {
         let shape = states.shape();
         let weight = self.parameters[weight].clone();
         let [_, width] = weight.dims();
-        let rows = states.reshape([-1, width as i32]);
+        let rows = states.reshape([-1, width as i32]).cast(DType::F32);
         ops::rms_norm(rows, weight, self.config.rms_norm_eps).reshape(shape)
     }
 }

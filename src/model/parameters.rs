@@ -88,6 +88,13 @@ impl ParameterLayout {
         }
     }
 
+    /// Whether parameter `index` is one of a linear map, or the embedding: what is read in the
+    /// model's precision. Norms and scores are read in `f32`.
+    pub(super) fn is_linear(&self, index: Index) -> bool {
+        let name = &self.names[index];
+        !name.ends_with("norm.weight") && name != SCORE
+    }
+
     /// Path of the module whose weight is parameter `index`.
     pub(super) fn module_path(&self, index: Index) -> &str {
         let name = &self.names[index];

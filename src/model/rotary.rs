@@ -1,7 +1,7 @@
 //! The angles of rotary position embedding: `t·f` for position `t` and every frequency `f` (RoFormer,
 //! arXiv:2104.09864).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::ops::rotate_half;
 
@@ -57,11 +57,11 @@ impl RotaryTable {
 }
 
 impl Rotation {
-    /// Rotates every head of `heads`.
+    /// Rotates every head of `heads`, in `f32`.
     ///
     /// # Shapes
     /// `[B, T, H, D]` to the same.
     pub fn apply(&self, heads: Tensor<4>) -> Tensor<4> {
-        rotate_half(heads, &self.cos, &self.sin)
+        rotate_half(heads.cast(DType::F32), &self.cos, &self.sin)
     }
 }

@@ -10,7 +10,7 @@ mod flex;
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 
 use crate::device;
 
@@ -42,7 +42,8 @@ impl Sight {
     }
 }
 
-/// Attends from every query head to its group's keys and values.
+/// Attends from every query head to its group's keys and values; the softmax is `f32` whatever they
+/// are.
 ///
 /// # Shapes
 /// `queries` `[B, H, T, D]`, `keys` and `values` `[B, K, L, D]`; returns `[B, T, H·D]`.
@@ -53,8 +54,10 @@ pub fn attention(
     sight: &Sight,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if super::is_on_cpu(&queries) {
-        return flex::attention(queries, keys, values, sight.starts.clone());
+    if device::is_cpu(&queries.device()) {
+        let dtype = queries.dtype();
+        let [queries, keys, values] = [queries, keys, values].map(|heads| heads.cast(DType::F32));
+        return flex::attention(queries, keys, values, sight.starts.clone()).cast(dtype);
     }
     attention_reference(queries, keys, values, sight.mask.clone())
 }
@@ -73,7 +76,7 @@ pub fn attention_reference(
     let [_, k, l, _] = keys.dims();
     let scale = 1.0 / (d as f64).sqrt();
     let queries = (queries * scale).reshape([b, k, h / k * t, d]);
-    let scores = queries.matmul(keys.swap_dims(2, 3));
+    let scores = queries.matmul(keys.swap_dims(2, 3)).cast(DType::F32);
     let weights = match mask {
         Some(mask) => {
             let scores = scores.reshape([b, h, t, l]) + mask;
@@ -81,6 +84,7 @@ pub fn attention_reference(
         }
         None => softmax(scores, 3),
     };
+    let weights = weights.cast(values.dtype());
     let heads = weights.matmul(values).reshape([b, h, t, d]);
     heads.swap_dims(1, 2).reshape([b, t, h * d])
 }

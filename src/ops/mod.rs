@@ -3,10 +3,12 @@
 mod adamw_8bit_step;
 mod adamw_step;
 mod attention;
+mod gradient_scale;
 mod group_advantage;
 mod host_floats;
 #[cfg(feature = "flex")]
 mod lanes;
+mod linear;
 mod rms_norm;
 mod rotate_half;
 mod sample;
@@ -17,15 +19,17 @@ mod token_logprobs;
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
 pub use attention::{Sight, attention, attention_reference};
+pub(crate) use gradient_scale::GradientScale;
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
+pub use linear::{LinearBackend, linear, matmul_f32};
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
 pub use swiglu::{swiglu, swiglu_reference};
 pub use token_logprobs::{
-    HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
-    token_logprobs,
+    GPU_TILE_VALUES, HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs,
+    head_gradients, token_logprobs,
 };
 
 use burn::tensor::{DType, Tensor, TensorData};

@@ -6,11 +6,24 @@
 //! run along the tiles with a moving maximum (online softmax, arXiv:1805.02867). No `[N, V]` tensor
 //! outlives its tile, unless the vocabulary is one tile: then its distributions are kept for the
 //! backward pass instead of being computed again.
+//!
+//! Hidden states and head may be halves: logits, distributions and sums of gradients are `f32`, and
+//! `dz` is rounded for its two products.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
-/// Most values a `[N, tile]` tensor may hold: 64 MiB of f32.
+use super::{GradientScale, matmul_f32};
+use crate::device;
+
+/// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
 pub const TILE_VALUES: usize = 1 << 24;
+
+/// The same on a GPU, where a tile should be a few large kernels: 128 MiB of f32. Three such tensors,
+/// the rounded head of 152 thousand entries 896 wide and a tile's `dz` come to 0.7 GB.
+pub const GPU_TILE_VALUES: usize = 1 << 25;
+
+/// Entries of a tile on a GPU are a multiple of this, so that its rows are read in whole vectors.
+const TILE_UNIT: usize = 64;
 
 /// Log-probabilities of chosen tokens.
 ///
@@ -65,7 +78,7 @@ pub enum HeadSum {
     Of(Tensor<2>),
 }
 
-/// Gradients of a loss with respect to what [`token_logprobs`] read.
+/// Gradients of a loss with respect to what [`token_logprobs`] read, `f32` whatever that was.
 #[derive(Clone, Debug)]
 pub struct HeadGradients {
     /// `[N, E]`.
@@ -77,7 +90,7 @@ pub struct HeadGradients {
 /// Log-probability of `targets` and entropy at each position, without autodiff.
 ///
 /// # Shapes
-/// `hidden` `[N, E]`, `head` `[V, E]`, `targets` `[N]`.
+/// `hidden` `[N, E]` and `head` `[V, E]` of one type, `targets` `[N]`.
 pub fn token_logprobs(
     hidden: &Tensor<2>,
     head: &Tensor<2>,
@@ -130,31 +143,49 @@ pub fn head_gradients(
     let mut head_sum = match head_sum {
         HeadSum::Frozen => None,
         HeadSum::Empty if is_whole => Some(None),
-        HeadSum::Empty => Some(Some(head.zeros_like())),
+        HeadSum::Empty => Some(Some(Tensor::zeros(
+            head.dims(),
+            (&head.device(), DType::F32),
+        ))),
         HeadSum::Of(sum) => Some(Some(sum)),
     };
+    let scale = gradients.scale(hidden.dtype());
     let mut hidden_gradient: Option<Tensor<2>> = None;
     for tile in tiles {
         let weights = tile.of(head);
         let (log_p, p) = forward.distributions(hidden, &weights, temperature);
         let logit_gradients = logit_gradients(log_p, p, forward, gradients, tile.places(targets));
-        let logit_gradients = scaled(logit_gradients, temperature);
+        let logit_gradients = scale.scale(scaled(logit_gradients, temperature));
+        let logit_gradients = logit_gradients.cast(hidden.dtype());
         if let Some(sum) = &mut head_sum {
-            let part = logit_gradients.clone().transpose().matmul(hidden.clone());
+            let part = matmul_f32(logit_gradients.clone().transpose(), hidden.clone());
+            let part = scale.unscale(part);
             *sum = Some(match sum.take() {
                 Some(sum) => tile.add(sum, part),
                 None => part,
             });
         }
-        let part = logit_gradients.matmul(weights);
+        let part = matmul_f32(logit_gradients, weights);
         hidden_gradient = Some(match hidden_gradient {
             Some(sum) => sum + part,
             None => part,
         });
     }
+    let hidden_gradient = hidden_gradient.expect("a vocabulary has at least one tile");
     HeadGradients {
-        hidden: hidden_gradient.expect("a vocabulary has at least one tile"),
+        hidden: scale.unscale(hidden_gradient),
         head: head_sum.flatten(),
+    }
+}
+
+impl TokenGradients {
+    /// The factor on gradients of logits in `dtype`.
+    fn scale(&self, dtype: DType) -> GradientScale {
+        let all = match &self.entropies {
+            Some(entropies) => Tensor::cat(vec![self.logprobs.clone(), entropies.clone()], 0),
+            None => self.logprobs.clone(),
+        };
+        GradientScale::of(&all, dtype)
     }
 }
 
@@ -211,7 +242,7 @@ fn logit_gradients(
 }
 
 fn logits(hidden: &Tensor<2>, weights: &Tensor<2>, temperature: f64) -> Tensor<2> {
-    let logits = hidden.clone().matmul(weights.clone().transpose());
+    let logits = matmul_f32(hidden.clone(), weights.clone().transpose());
     scaled(logits, temperature)
 }
 
@@ -305,7 +336,7 @@ impl Tile {
 fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
     let [n, _] = hidden.dims();
     let [v, _] = head.dims();
-    let size = (TILE_VALUES / n.max(1)).clamp(1, v.max(1));
+    let size = tile_entries(n, v, device::is_cpu(&head.device()));
     (0..v)
         .step_by(size)
         .map(|start| Tile {
@@ -314,4 +345,15 @@ fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
             is_whole: size >= v,
         })
         .collect()
+}
+
+/// Entries of a tile of `vocabulary` for `tokens` tokens; on a GPU all tiles are about as large, so
+/// that one kernel is tuned for them.
+fn tile_entries(tokens: usize, vocabulary: usize, is_cpu: bool) -> usize {
+    let most = |values: usize| (values / tokens.max(1)).clamp(1, vocabulary.max(1));
+    if is_cpu {
+        return most(TILE_VALUES);
+    }
+    let tiles = vocabulary.div_ceil(most(GPU_TILE_VALUES)).max(1);
+    vocabulary.div_ceil(tiles).next_multiple_of(TILE_UNIT)
 }

@@ -16,6 +16,7 @@ pub use toml_overlay::{from_text, load, to_toml};
 use crate::device::DeviceSpec;
 use crate::error::{Error, Result};
 use crate::model::LoraConfig;
+use crate::precision::Precision;
 use crate::rollout::EvalConfig;
 use crate::train::{DpoConfig, PretrainConfig, RlConfig, SftConfig};
 
@@ -31,6 +32,10 @@ pub struct Recipe {
     /// The device: `auto`, `cpu`, `wgpu:N`, `vulkan:N` or `cuda:N`.
     #[serde(default)]
     pub device: DeviceSpec,
+    /// What linear maps and attention compute in: `auto`, `f32`, `bf16` or `f16`. Weights that are
+    /// trained stay `f32`.
+    #[serde(default)]
+    pub precision: Precision,
     /// Threads that share the work on a CPU; 0 takes the machine's cores. The last bits of a
     /// result depend on it.
     #[serde(default)]

@@ -35,7 +35,8 @@ impl Recipe {
         workers: &Workers,
     ) -> Result<()> {
         let seed = Seed::new(0);
-        let mut decoder = Decoder::random(workload.model.clone(), DEVIATION, seed, device);
+        let decoder = Decoder::random(workload.model.clone(), DEVIATION, seed, device);
+        let mut decoder = decoder.with_precision(self.precision)?;
         if let Stage::Grpo(config) | Stage::Ppo(config) = stage {
             let batches = [
                 (workload.rollouts, &config.sampling),

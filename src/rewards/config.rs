@@ -259,6 +259,7 @@ mod tests {
                     prompt: Prompt::Text("?".into()),
                     answer,
                     level: None,
+                    language: None,
                 },
                 completion,
                 token_ids: &[1, 2],

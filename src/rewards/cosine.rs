@@ -177,6 +177,7 @@ mod tests {
                 prompt: Prompt::Text("?".into()),
                 answer,
                 level: None,
+                language: None,
             };
             let attempt = Attempt {
                 problem: &problem,

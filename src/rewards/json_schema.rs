@@ -117,6 +117,7 @@ mod tests {
             prompt: Prompt::Text("?".into()),
             answer: schema,
             level: None,
+            language: None,
         };
         JsonSchema::new(&toml::from_str(settings).unwrap())?.score(&Attempt {
             problem: &problem,

@@ -128,6 +128,7 @@ mod tests {
             prompt,
             answer: Value::Null,
             level: None,
+            language: None,
         };
         let attempt = Attempt {
             problem: &problem,

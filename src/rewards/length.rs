@@ -115,6 +115,7 @@ mod tests {
             prompt: Prompt::Text("?".into()),
             answer,
             level: None,
+            language: None,
         };
         let ids = [0; 100];
         let attempts: Vec<Attempt<'_>> = group

@@ -269,6 +269,7 @@ mod tests {
             prompt: Prompt::Messages(prompt),
             answer,
             level: None,
+            language: None,
         };
         ToolCall::new(&toml::from_str(settings).unwrap()).score(&Attempt {
             problem: &problem,

@@ -26,7 +26,7 @@ pub fn train_dpo(
     let too_long = || Error::file(&config.data, "every prompt is longer than `max_tokens`");
     let order = EpochOrder::new(pairs.len(), context.seed.named("order")).ok_or_else(too_long)?;
     let batch = config.batch.min(pairs.len());
-    let reference = policy.without_adapter();
+    let reference = policy.without_adapter().frozen();
     let objective = PreferenceLoss {
         config: config.loss,
     };

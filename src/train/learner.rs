@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::gradients::Gradients;
 use super::pass::Keep;
-use super::slice::{Slice, SliceStats};
+use super::slice::Slice;
+use super::slice_stats::SliceStats;
 use super::slicing::{learning_workers, queues};
 use super::{Batching, LossTotals, Objective, OptimConfig, Optimizer, StepTotals, TrainingSample};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
+use crate::ops;
 use crate::workers::Workers;
 
 /// Trains a decoder.
@@ -155,18 +157,17 @@ impl Learner {
             for slice in queue {
                 let forward = Slice::forward(decoder, slice, objective.temperature(), keep);
                 if let Some(forward) = forward {
-                    stats.push(forward.backward(objective, totals, threshold, &mut gradients)?);
+                    stats.push(forward.backward(objective, totals, threshold, &mut gradients));
                 }
             }
-            Ok((gradients, stats))
+            (gradients, stats)
         });
-        let results: Result<Vec<(Gradients, Vec<SliceStats>)>> = results.into_iter().collect();
-        let (gradients, stats): (Vec<_>, Vec<_>) = results?.into_iter().unzip();
+        let (gradients, stats): (Vec<_>, Vec<_>) = results.into_iter().unzip();
         self.pending.gradients = Gradients::merge(gradients, workers).finish(&self.decoder);
         let mut loss = 0.0;
-        for stats in stats.into_iter().flatten() {
-            loss += stats.loss;
-            for (name, sum) in stats.sums {
+        for report in SliceStats::read(stats.into_iter().flatten().collect())? {
+            loss += report.loss;
+            for (name, sum) in report.sums {
                 *self.pending.stats.means.entry(name.into()).or_default() += sum;
             }
         }
@@ -219,14 +220,15 @@ impl Learner {
                 // Through the same operations as the gradient's pass, which rounds alike: a token
                 // may stand exactly on the threshold.
                 let forward = Slice::forward(decoder, slice, objective.temperature(), keep);
-                if let Some(forward) = forward {
-                    entropies.extend(forward.readout().entropies()?);
-                }
+                entropies.extend(forward.and_then(|forward| forward.entropies()));
             }
-            Ok(entropies)
+            entropies
         });
-        let results: Result<Vec<Vec<f32>>> = results.into_iter().collect();
-        let mut entropies: Vec<f32> = results?.into_iter().flatten().collect();
+        let entropies: Vec<_> = results.into_iter().flatten().collect();
+        let mut entropies = match entropies.is_empty() {
+            true => Vec::new(),
+            false => ops::read_floats(Tensor::cat(entropies, 0))?,
+        };
         let threshold = quantile(&mut entropies, 1.0 - share);
         let kept = entropies.iter().filter(|h| **h >= threshold).count();
         Ok((Some(threshold), Some(kept)))

@@ -27,10 +27,12 @@ mod schedule;
 mod scoring;
 mod sft;
 mod slice;
+mod slice_stats;
 mod slicing;
 mod stage;
 mod states;
 mod supervised;
+mod trained_tokens;
 
 pub use dpo::{preference_samples, train_dpo};
 pub use dpo_config::DpoConfig;

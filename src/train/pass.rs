@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 
 use super::gradients::Gradients;
 use crate::model::{Decoder, ForwardInput, Part};
+use crate::ops::GradientScale;
 
 /// What is kept on the way forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,12 +164,14 @@ fn leave(
     gradient: Tensor<3>,
     gradients: &mut Gradients,
 ) -> Option<Tensor<3>> {
-    let surrogate = (left * Tensor::from_inner(gradient)).sum();
-    let mut found = surrogate.backward();
+    let scale = GradientScale::of(&gradient, tracked.dtype().into());
+    let gradient = Tensor::from_inner(scale.scale(gradient));
+    let mut found = (left * gradient).sum().backward();
     for place in places {
         if let Some(gradient) = tracked.trainable()[place].grad_remove(&mut found) {
-            gradients.add(place, gradient);
+            gradients.add(place, scale.unscale(gradient));
         }
     }
-    entered.grad_remove(&mut found)
+    let gradient = entered.grad_remove(&mut found)?;
+    Some(scale.unscale(gradient))
 }

@@ -154,6 +154,7 @@ pub fn pretrain(
         context.seed.named("weights"),
         context.device,
     );
+    let decoder = decoder.with_precision(context.precision)?;
     let plan = SupervisedPlan {
         steps: config.steps,
         objective: &SupervisedLoss::default(),

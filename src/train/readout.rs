@@ -1,17 +1,18 @@
 //! What is read off the final states of a slice, and the way back to them.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 
 use super::Predictions;
 use super::gradients::Gradients;
-use crate::error::Result;
 use crate::model::{Decoder, Head, Part};
 use crate::ops::{self, HeadGradients, TokenGradients, TokenLogprobs};
 
 /// The trained tokens of a slice with what the head says of them.
 pub(super) struct Readout {
-    /// Hidden states that predict a trained token, `[N, E]`.
+    /// Hidden states that predict a trained token, `[N, E]`, and the head, in the model's precision;
+    /// a score is `f32`.
     hidden: Tensor<2>,
+    head: Tensor<2>,
     /// The tokens, `[N]`.
     targets: Tensor<1, Int>,
     said: Said,
@@ -37,34 +38,41 @@ impl Readout {
         targets: Tensor<1, Int>,
         temperature: f64,
     ) -> Self {
-        let head = decoder.head();
-        let said = match decoder.config().head {
-            Head::Vocabulary => {
-                Said::Tokens(ops::token_logprobs(&hidden, &head, &targets, temperature))
+        let is_score = decoder.config().head == Head::Score;
+        let dtype = match is_score {
+            true => FloatDType::F32,
+            false => decoder.dtype(),
+        };
+        let (hidden, head) = (hidden.cast(dtype), decoder.head().cast(dtype));
+        let said = match is_score {
+            false => Said::Tokens(ops::token_logprobs(&hidden, &head, &targets, temperature)),
+            true => {
+                let values = hidden.clone().matmul(head.clone().transpose());
+                Said::Values(values.squeeze_dim(1))
             }
-            Head::Score => Said::Values(hidden.clone().matmul(head.transpose()).squeeze_dim(1)),
         };
         Self {
             hidden,
+            head,
             targets,
             said,
             temperature,
         }
     }
 
-    /// Log-probabilities of the tokens, or values of the states before them.
-    pub(super) fn scores(&self) -> Result<Vec<f32>> {
-        ops::read_floats(match &self.said {
+    /// Log-probabilities of the tokens, or values of the states before them, `[N]`.
+    pub(super) fn scores(&self) -> Tensor<1> {
+        match &self.said {
             Said::Tokens(tokens) => tokens.logprobs.clone(),
             Said::Values(values) => values.clone(),
-        })
+        }
     }
 
-    /// Entropies at the tokens; none of a model with a score.
-    pub(super) fn entropies(&self) -> Result<Vec<f32>> {
+    /// Entropies at the tokens, `[N]`; none of a model with a score.
+    pub(super) fn entropies(&self) -> Option<Tensor<1>> {
         match &self.said {
-            Said::Tokens(tokens) => ops::read_floats(tokens.entropies.clone()),
-            Said::Values(_) => Ok(Vec::new()),
+            Said::Tokens(tokens) => Some(tokens.entropies.clone()),
+            Said::Values(_) => None,
         }
     }
 
@@ -122,7 +130,7 @@ impl Readout {
         let place = decoder.trainable_range(Part::Head).next();
         let HeadGradients { hidden, head } = ops::head_gradients(
             &self.hidden,
-            &decoder.head(),
+            &self.head,
             &self.targets,
             self.temperature,
             tokens,
@@ -146,14 +154,16 @@ impl Readout {
             let weight = for_values.clone().transpose().matmul(self.hidden.clone());
             gradients.add(place, weight);
         }
-        for_values.matmul(decoder.head())
+        for_values.matmul(self.head.clone())
     }
 }
 
 /// Where trained tokens stand in a `[B, C]` grid of completions.
 pub(super) struct Grid {
-    /// Cells of the flat grid, `[N]`.
+    /// Cells of the flat grid, `[N]`; the one after the last stands for no cell.
     pub cells: Tensor<1, Int>,
+    /// Tokens in the cells, `[B·C]`; the one after the last stands for no token.
+    pub tokens: Tensor<1, Int>,
     /// `B` and `C`.
     pub shape: [usize; 2],
 }
@@ -161,18 +171,24 @@ pub(super) struct Grid {
 impl Grid {
     /// Values of tokens `[N]` as a leaf of an autodiff graph, zero between them.
     fn leaf(&self, tokens: &Tensor<1>) -> Tensor<2> {
-        let [rows, columns] = self.shape;
-        let flat = Tensor::<1>::zeros([rows * columns], &tokens.device());
-        let cells = self.cells.clone();
-        let flat = flat.select_assign(0, cells, tokens.clone(), IndexingUpdateOp::Add);
-        flat.reshape(self.shape).autodiff().require_grad()
+        let values = picked(tokens.clone(), self.tokens.clone());
+        values.reshape(self.shape).autodiff().require_grad()
     }
 
     /// The values at the tokens, `[N]`.
     fn gather(&self, values: Tensor<2>) -> Tensor<1> {
         let [rows, columns] = self.shape;
-        values
-            .reshape([rows * columns])
-            .select(0, self.cells.clone())
+        picked(values.reshape([rows * columns]), self.cells.clone())
     }
+}
+
+/// The rows of `values` that `places` names, zeros for the one after the last.
+///
+/// Where each row goes at most once, this spreads rows like an addition at indices, which a GPU does
+/// one after the other.
+pub(super) fn picked<const R: usize>(values: Tensor<R>, places: Tensor<1, Int>) -> Tensor<R> {
+    let mut shape = values.dims();
+    shape[0] = 1;
+    let nothing = Tensor::zeros(shape, &values.device());
+    Tensor::cat(vec![values, nothing], 0).select(0, places)
 }

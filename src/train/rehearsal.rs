@@ -8,6 +8,7 @@
 use super::gradients::Gradients;
 use super::plan::{Machine, Sizes, WorstCase};
 use super::slice::Slice;
+use super::slice_stats::SliceStats;
 use super::slicing::{learning_workers, queues};
 use super::{Learner, LossTotals, Objective, StepTotals, TrainingSample};
 use crate::device;
@@ -33,9 +34,9 @@ impl Learner {
         let device = decoder.device();
         device::while_tuning(&device, "training", || {
             if !device::is_cpu(&device) {
-                let (config, dtype) = (decoder.config(), decoder.parameters()[0].dtype());
+                let (config, precision) = (decoder.config(), decoder.precision());
                 let batching = self.batching();
-                let key = format!("train {device:?} {dtype:?} {config:?} {worst:?} {batching:?}");
+                let key = format!("{device:?} {precision:?} {config:?} {worst:?} {batching:?}");
                 device::once_a_machine(&key, || {
                     let lengths = buckets(worst.shortest, worst.longest).into_iter();
                     let mut cases = lengths.map(|longest| WorstCase { longest, ..worst });
@@ -82,15 +83,16 @@ impl Learner {
         let work = work.map(|(worker, queue)| (queue, gradients(worker)));
         let work = work.collect();
         let results = workers.map(work, |(queue, mut gradients)| {
+            let mut stats = Vec::new();
             for slice in queue {
                 let forward = Slice::forward(decoder, slice, objective.temperature(), self.keep());
                 if let Some(forward) = forward {
-                    forward.backward(objective, totals, threshold, &mut gradients)?;
+                    stats.push(forward.backward(objective, totals, threshold, &mut gradients));
                 }
             }
-            Ok(())
+            stats
         });
-        results.into_iter().collect()
+        SliceStats::read(results.into_iter().flatten().collect()).map(|_| ())
     }
 }
 

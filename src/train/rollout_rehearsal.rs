@@ -36,13 +36,14 @@ impl RolloutRehearsal<'_> {
         if device::is_cpu(&device) {
             return Ok(());
         }
-        let (config, dtype) = (decoder.config(), decoder.parameters()[0].dtype());
-        let key = format!("rollouts {device:?} {dtype:?} {config:?} {self:?}");
+        let (config, precision) = (decoder.config(), decoder.precision());
+        let key = format!("{device:?} {precision:?} {config:?} {self:?}");
         device::while_tuning(&device, "rollouts", || {
             device::once_a_machine(&key, || {
+                let decoder = decoder.frozen();
                 let shapes = shapes(self.largest, self.shortest_prompt);
                 let mut shapes = shapes.into_iter();
-                shapes.try_for_each(|shape| self.generate(shape, decoder, workers))
+                shapes.try_for_each(|shape| self.generate(shape, &decoder, workers))
             })
         })
     }

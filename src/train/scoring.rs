@@ -1,11 +1,14 @@
 //! What a model says of samples that it is not trained on: references, old policies, critics.
 
+use burn::tensor::Tensor;
+
 use super::pass::Keep;
 use super::slice::Slice;
 use super::slicing::{Placed, learning_workers, queues};
 use super::{Batching, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
+use crate::ops;
 use crate::workers::Workers;
 
 impl Batching {
@@ -27,14 +30,14 @@ impl Batching {
             .collect();
         // As in training, so that a policy scores as it trains.
         let workers = &learning_workers(decoder, workers);
+        let decoder = &decoder.frozen();
         let mut first = 0;
         for micro_batch in self.split(samples) {
             let queues = queues(micro_batch, 1, workers.count(), &decoder.device());
             let results = workers.map(queues, |queue| score_queue(decoder, queue, temperature));
-            for result in results {
-                for (place, logprobs) in result? {
-                    scores[first + place] = logprobs;
-                }
+            let results: Vec<Scored<'_>> = results.into_iter().flatten().collect();
+            for (place, values) in spread(results)? {
+                scores[first + place] = values;
             }
             first += micro_batch.len();
         }
@@ -42,26 +45,40 @@ impl Batching {
     }
 }
 
-/// Scores of a queue's samples, with their places.
-fn score_queue(
+/// A slice's samples and the scores of their trained tokens.
+type Scored<'a> = (Vec<Placed<'a>>, Tensor<1>);
+
+/// Scores of a queue's slices, left on the device.
+fn score_queue<'a>(
     decoder: &Decoder,
-    queue: Vec<Vec<Placed<'_>>>,
+    queue: Vec<Vec<Placed<'a>>>,
     temperature: f64,
-) -> Result<Vec<(usize, Vec<f32>)>> {
-    let mut scores = Vec::new();
+) -> Vec<Scored<'a>> {
+    let mut scored = Vec::new();
     for slice in queue {
         let samples = slice.clone();
-        let Some(forward) = Slice::forward(decoder, slice, temperature, Keep::Nothing) else {
-            continue;
-        };
-        let mut values = forward.readout().scores()?.into_iter();
-        let mut value = |counts: &bool| match counts {
-            true => values.next().expect("one value a trained token"),
-            false => 0.0,
-        };
-        for (place, sample) in samples {
-            scores.push((place, sample.loss_mask.iter().map(&mut value).collect()));
+        if let Some(forward) = Slice::forward(decoder, slice, temperature, Keep::Nothing) {
+            scored.push((samples, forward.scores()));
         }
     }
-    Ok(scores)
+    scored
+}
+
+/// Reads all scores in one transfer and gives each sample its own, with its place.
+fn spread(scored: Vec<Scored<'_>>) -> Result<Vec<(usize, Vec<f32>)>> {
+    if scored.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (samples, tensors): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
+    let mut values = ops::read_floats(Tensor::cat(tensors, 0))?.into_iter();
+    let mut value = |counts: &bool| match counts {
+        true => values.next().expect("one value a trained token"),
+        false => 0.0,
+    };
+    let samples = samples.into_iter().flatten();
+    let spread = samples.map(|(place, sample)| {
+        let scores = sample.loss_mask.iter().map(&mut value);
+        (place, scores.collect())
+    });
+    Ok(spread.collect())
 }

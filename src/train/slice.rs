@@ -1,14 +1,15 @@
 //! A slice of a micro-batch on a device: forward to log-probabilities, backward to gradients.
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use super::gradients::Gradients;
 use super::pass::{Keep, Pass};
-use super::readout::{Grid, Readout};
-use super::slicing::Placed;
+use super::readout::{Grid, Readout, picked};
+use super::slice_stats::SliceStats;
+use super::slicing::{Placed, padded};
+use super::trained_tokens::TrainedTokens;
 use super::{LossInput, LossTotals, Objective, Predictions, TrainingSample};
 use crate::device;
-use crate::error::Result;
 use crate::model::{Decoder, TokenGrid};
 use crate::ops;
 
@@ -19,16 +20,12 @@ pub(super) struct Slice<'a> {
     pass: Pass,
     /// Shape of the final states, `[B, T, E]`.
     states_shape: [usize; 3],
-    /// Rows of the final states as `[B·T, E]` that predict a trained token, `[N]`.
-    rows: Tensor<1, Int>,
+    /// The trained token that each of the final states as `[B·T, E]` predicts, `[B·T]`.
+    predicted: Tensor<1, Int>,
+    /// Trained tokens: the first of those read off.
+    tokens: usize,
     readout: Readout,
     grid: Grid,
-}
-
-/// Loss and logged sums of one slice.
-pub(super) struct SliceStats {
-    pub loss: f64,
-    pub sums: Vec<(&'static str, f64)>,
 }
 
 impl<'a> Slice<'a> {
@@ -41,57 +38,69 @@ impl<'a> Slice<'a> {
     ) -> Option<Self> {
         let samples: Vec<_> = slice.into_iter().map(|(_, sample)| sample).collect();
         let device = decoder.device();
-        let columns = grid_columns(&samples, &device);
+        let is_cpu = device::is_cpu(&device);
+        let longest = samples.iter().map(|sample| sample.ids.len()).max();
+        let columns = padded(longest.unwrap_or(0), is_cpu);
         let tokens = TrainedTokens::of(&samples, columns);
-        if tokens.targets.is_empty() {
+        let count = tokens.count();
+        if count == 0 {
             return None;
         }
+        let tokens = tokens.pad(padded(count, is_cpu));
         let rows: Vec<&[u32]> = samples.iter().map(|sample| &sample.ids[..]).collect();
         let input = decoder.input(&TokenGrid::right_padded(&rows, columns));
         let (pass, states) = Pass::forward(decoder, input, keep);
         let states_shape = states.dims();
         let [b, t, e] = states_shape;
         let rows = ops::indices(tokens.rows, &device);
-        let hidden = states.reshape([b * t, e]).select(0, rows.clone());
+        let hidden = states.reshape([b * t, e]).select(0, rows);
         let targets = ops::indices(tokens.targets, &device);
         Some(Self {
             decoder: decoder.clone(),
             pass,
             states_shape,
-            rows,
+            predicted: ops::indices(tokens.at_rows, &device),
+            tokens: count,
             readout: Readout::new(decoder, hidden, targets, temperature),
             grid: Grid {
                 cells: ops::indices(tokens.cells, &device),
+                tokens: ops::indices(tokens.at_cells, &device),
                 shape: [samples.len(), tokens.columns],
             },
             samples,
         })
     }
 
-    /// What the head says of the trained tokens, sample by sample.
-    pub(super) fn readout(&self) -> &Readout {
-        &self.readout
+    /// Log-probabilities of the trained tokens, sample by sample, or values of the states before
+    /// them.
+    pub(super) fn scores(&self) -> Tensor<1> {
+        self.readout.scores().narrow(0, 0, self.tokens)
     }
 
-    /// Takes the loss and adds the gradients of all trainable weights.
+    /// Entropies at the trained tokens; none of a model with a score.
+    pub(super) fn entropies(&self) -> Option<Tensor<1>> {
+        let entropies = self.readout.entropies()?;
+        Some(entropies.narrow(0, 0, self.tokens))
+    }
+
+    /// Takes the loss and adds the gradients of all trainable weights; nothing is read back.
     pub(super) fn backward(
         self,
         objective: &dyn Objective,
         totals: LossTotals,
         entropy_threshold: Option<f32>,
         gradients: &mut Gradients,
-    ) -> Result<SliceStats> {
+    ) -> SliceStats {
         let input = self.loss_input(totals, entropy_threshold);
         let output = objective.loss(&input);
-        let stats = self.read_stats(&input, output.loss.clone().inner(), output.sums)?;
+        let stats = stats(&input, output.loss.clone().inner(), output.sums);
         let (decoder, grid, predictions) = (&self.decoder, &self.grid, &input.predictions);
         let readout = self.readout;
         let hidden = readout.backward(decoder, grid, predictions, output.loss, gradients);
         let [b, t, e] = self.states_shape;
-        let all = Tensor::<2>::zeros([b * t, e], &hidden.device());
-        let all = all.select_assign(0, self.rows, hidden, IndexingUpdateOp::Add);
+        let all = picked(hidden, self.predicted);
         self.pass.backward(all.reshape([b, t, e]), gradients);
-        Ok(stats)
+        stats
     }
 
     fn loss_input(&self, totals: LossTotals, entropy_threshold: Option<f32>) -> LossInput {
@@ -133,74 +142,21 @@ impl<'a> Slice<'a> {
         }
         ops::floats(values, [rows.len(), columns], &self.decoder.device())
     }
-
-    /// Reads the loss and all sums in one transfer.
-    fn read_stats(
-        &self,
-        input: &LossInput,
-        loss: Tensor<1>,
-        mut sums: Vec<(&'static str, Tensor<1>)>,
-    ) -> Result<SliceStats> {
-        if let (Predictions::Tokens { logprobs, .. }, Some(sampler)) =
-            (&input.predictions, &input.sampler_logprobs)
-        {
-            let gap = (logprobs.clone().inner() - sampler.clone()).abs();
-            // What the sampler did not say is no gap.
-            let gap = gap.clone().mask_fill(gap.is_nan(), 0.0);
-            sums.push(("logprob_gap", (gap * input.mask.clone()).sum()));
-        }
-        let tensors = sums.iter().map(|(_, sum)| sum.clone());
-        let all = Tensor::cat(std::iter::once(loss).chain(tensors).collect(), 0);
-        let values = ops::read_floats(all)?;
-        let names = sums.iter().map(|(name, _)| *name);
-        let sums = names.zip(values[1..].iter().map(|value| f64::from(*value)));
-        Ok(SliceStats {
-            loss: f64::from(values[0]),
-            sums: sums.collect(),
-        })
-    }
 }
 
-/// Width of the grid of whole sequences: a power of two on a GPU, where each width is tuned once.
-fn grid_columns(samples: &[&TrainingSample], device: &Device) -> usize {
-    let longest = samples.iter().map(|sample| sample.ids.len()).max();
-    let longest = longest.unwrap_or(0);
-    match device::is_cpu(device) {
-        true => longest,
-        false => longest.next_power_of_two(),
+/// The loss and all sums of a slice, with the gap between policy and sampler where there was one.
+fn stats(
+    input: &LossInput,
+    loss: Tensor<1>,
+    mut sums: Vec<(&'static str, Tensor<1>)>,
+) -> SliceStats {
+    if let (Predictions::Tokens { logprobs, .. }, Some(sampler)) =
+        (&input.predictions, &input.sampler_logprobs)
+    {
+        let gap = (logprobs.clone().inner() - sampler.clone()).abs();
+        // What the sampler did not say is no gap.
+        let gap = gap.clone().mask_fill(gap.is_nan(), 0.0);
+        sums.push(("logprob_gap", (gap * input.mask.clone()).sum()));
     }
-}
-
-/// Where the trained tokens of some samples stand.
-struct TrainedTokens {
-    rows: Vec<usize>,
-    cells: Vec<usize>,
-    targets: Vec<usize>,
-    columns: usize,
-}
-
-impl TrainedTokens {
-    /// `longest` is the width of the grid of whole sequences.
-    fn of(samples: &[&TrainingSample], longest: usize) -> Self {
-        let columns = samples
-            .iter()
-            .map(|sample| sample.completion_tokens())
-            .max();
-        let mut tokens = Self {
-            rows: Vec::new(),
-            cells: Vec::new(),
-            targets: Vec::new(),
-            columns: columns.unwrap_or(0),
-        };
-        for (index, sample) in samples.iter().enumerate() {
-            let trained = sample.loss_mask.iter().enumerate().filter(|(_, m)| **m);
-            for (column, _) in trained {
-                let position = sample.prompt_tokens + column;
-                tokens.rows.push(index * longest + position - 1);
-                tokens.cells.push(index * tokens.columns + column);
-                tokens.targets.push(sample.ids[position] as usize);
-            }
-        }
-        tokens
-    }
+    SliceStats::new(loss, sums)
 }

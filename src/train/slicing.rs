@@ -1,5 +1,5 @@
-//! How a micro-batch is cut for the workers: samples of like length together, so that little is
-//! padding, and few enough tokens at once to stay in a core's cache.
+//! How a micro-batch is cut: samples of like length together, so that little is padding. On the CPU
+//! few enough tokens at once to stay in a core's cache, on a GPU enough to fill it.
 
 use burn::tensor::Device;
 
@@ -8,9 +8,17 @@ use crate::device;
 use crate::model::Decoder;
 use crate::workers::Workers;
 
-/// Most tokens of a slice on the CPU, padding included; neighbours that must stay together may
-/// exceed it.
+/// Most tokens of a slice on the CPU.
 pub(super) const SLICE_TOKENS: usize = 1024;
+
+/// Most tokens of a slice on a GPU, padding included: its products are as fast as larger ones, and
+/// what the blocks of a model of half a billion weights keep of it is about 9 GB. Where that is too
+/// much, smaller micro-batches or checkpointing help.
+pub(super) const GPU_SLICE_TOKENS: usize = 8192;
+
+/// Widths and counts on a GPU are multiples of this, or powers of two below it, so that kernels that
+/// were tuned once serve all.
+const GPU_UNIT: usize = 64;
 
 /// A model of more weights than this (128 MiB of f32) fills the cores from inside its operations,
 /// and gradients of its own for every worker would cost too much memory.
@@ -40,27 +48,25 @@ pub(super) type Placed<'a> = (usize, &'a TrainingSample);
 /// The slices of a micro-batch, one queue a worker; each run of `together` neighbours stays in one
 /// slice, in order.
 ///
-/// A CPU gets many small slices, sorted by length and dealt in turn; a GPU gets one, since its
-/// shapes should be few and large.
+/// Slices are sorted by length and dealt in turn.
 pub(super) fn queues<'a>(
     samples: &'a [TrainingSample],
     together: usize,
     workers: usize,
     device: &Device,
 ) -> Vec<Vec<Vec<Placed<'a>>>> {
+    let is_cpu = device::is_cpu(device);
     let placed: Vec<Placed<'_>> = samples.iter().enumerate().collect();
-    if !device::is_cpu(device) {
-        return vec![vec![placed]];
-    }
     let mut units: Vec<&[Placed<'_>]> = placed.chunks(together).collect();
     units.sort_by_key(|unit| longest(unit));
-    let total: usize = units.iter().map(|unit| unit.len() * longest(unit)).sum();
-    let most = total.div_ceil(workers).clamp(1, SLICE_TOKENS);
+    let columns = |unit: &[Placed<'_>]| padded(longest(unit), is_cpu);
+    let total: usize = units.iter().map(|unit| unit.len() * columns(unit)).sum();
+    let most = most_tokens(total, workers, is_cpu);
     let mut queues: Vec<Vec<Vec<Placed<'_>>>> = vec![Vec::new(); workers];
     let mut slice: Vec<Placed<'_>> = Vec::new();
     let mut count = 0;
     for unit in units {
-        if !slice.is_empty() && (slice.len() + unit.len()) * longest(unit) > most {
+        if !slice.is_empty() && (slice.len() + unit.len()) * columns(unit) > most {
             queues[count % workers].push(std::mem::take(&mut slice));
             count += 1;
         }
@@ -68,6 +74,24 @@ pub(super) fn queues<'a>(
     }
     queues[count % workers].push(slice);
     queues
+}
+
+/// Most tokens of a slice of a micro-batch of `total`; neighbours that must stay together may exceed
+/// it.
+pub(super) fn most_tokens(total: usize, workers: usize, is_cpu: bool) -> usize {
+    match is_cpu {
+        true => total.div_ceil(workers).clamp(1, SLICE_TOKENS),
+        false => GPU_SLICE_TOKENS,
+    }
+}
+
+/// Width of a grid, or count of tokens, that holds `count`.
+pub(super) fn padded(count: usize, is_cpu: bool) -> usize {
+    match is_cpu {
+        true => count,
+        false if count < GPU_UNIT => count.next_power_of_two(),
+        false => count.next_multiple_of(GPU_UNIT),
+    }
 }
 
 /// Tokens of the longest sample.
@@ -98,6 +122,13 @@ mod tests {
         places.sort_unstable();
         assert_eq!(places, (0..199).collect::<Vec<_>>());
         assert!(queues.iter().all(|queue| queue.len() >= 2));
+    }
+
+    #[test]
+    fn widths_on_a_gpu_are_few_and_on_the_cpu_exact() {
+        let found = [0, 1, 5, 63, 64, 65, 300].map(|count| padded(count, false));
+        assert_eq!(found, [1, 1, 8, 64, 64, 128, 320]);
+        assert_eq!(padded(65, true), 65);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::States;
 use crate::error::{Error, Result};
 use crate::files::JsonlAppender;
 use crate::memory;
+use crate::precision::Precision;
 use crate::progress::Screen;
 use crate::rewards::AddedReward;
 use crate::seed::Seed;
@@ -27,6 +28,8 @@ pub struct StageContext<'a> {
     pub seed: Seed,
     /// The device that computes.
     pub device: &'a Device,
+    /// What new models compute in; those that a stage is given say so themselves.
+    pub precision: Precision,
     /// Threads that share the work on a CPU.
     pub workers: &'a Workers,
     /// Where progress is shown.

@@ -146,11 +146,11 @@ def commands(args: Namespace, job: Job) -> dict[str, list[str]]:
     for program in args.programs:
         device, _, path = program.rpartition("=")
         device = device or own
-        dtype = args.dtype
-        if dtype == "bfloat16" and device.startswith(("wgpu", "vulkan")):
-            dtype = args.wgpu_dtype
+        precision = {"float32": "f32", "bfloat16": "bf16"}[args.dtype]
+        if precision == "bf16" and device.startswith(("wgpu", "vulkan")):
+            precision = args.wgpu_precision
         sides[device] = [path, "--cases", job.case, "--json", "--device", device, *shaped, *model,
-                         "--workers", str(args.threads), "--dtype", dtype]
+                         "--workers", str(args.threads), "--precision", precision]
     if not args.alone:
         sides["torch"] = [sys.executable, str(Path(__file__).resolve()), "torch", job.case,
                           "--shape", job.shape, *model, "--threads", str(args.threads),
@@ -220,7 +220,7 @@ def main() -> None:
     both.add_argument("--shapes", help="as 64x128+128,64x256+512; a case's own if left out")
     both.add_argument("--rounds", type=int, default=3)
     both.add_argument("--minutes", type=float, default=600, help="begin nothing after so many")
-    both.add_argument("--wgpu-dtype", choices=["float32", "float16"], default="float16",
+    both.add_argument("--wgpu-precision", choices=["auto", "f32", "f16", "bf16"], default="f16",
                       help="what wgpu and Vulkan compute in when CUDA computes in bfloat16")
     both.add_argument("--alone", action="store_true", help="leave the peers out")
     both.set_defaults(work=compare)

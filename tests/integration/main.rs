@@ -9,6 +9,7 @@ mod head;
 mod hostile_settings;
 mod oracle;
 mod plan;
+mod precision;
 mod resting;
 mod resume;
 mod rooms;

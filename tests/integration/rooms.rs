@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 17] = [
     &["error"],
     &["seed", "exact", "files", "memory", "progress", "stop"],
     &["device"],
-    &["workers"],
+    &["precision", "workers"],
     &["ops"],
     &["tokenizer"],
     &["data"],

@@ -46,10 +46,11 @@ pub(super) fn run(target: &Path, globals: &Globals) -> Result<()> {
     }
     let started = Instant::now();
     match target {
-        folder if folder.is_dir() => tune_model(folder, &device)?,
+        folder if folder.is_dir() => tune_model(folder, &device, globals)?,
         file if file.is_file() => {
-            let recipe: Recipe = recipe::load(file, &[])?;
+            let mut recipe: Recipe = recipe::load(file, &[])?;
             recipe.validate()?;
+            recipe.precision = globals.precision.unwrap_or(recipe.precision);
             recipe.tune(&device)?;
         }
         missing => bail!("{}: neither a model folder nor a recipe", missing.display()),
@@ -62,10 +63,10 @@ pub(super) fn run(target: &Path, globals: &Globals) -> Result<()> {
     print(&format!("tuned in {seconds:.0} s; {kept}\n"))
 }
 
-fn tune_model(folder: &Path, device: &Device) -> Result<()> {
+fn tune_model(folder: &Path, device: &Device, globals: &Globals) -> Result<()> {
     let config = ModelConfig::load(folder)?;
     let workers = Workers::suited_to(device);
-    let decoder = Decoder::random(config, 0.02, Seed::new(0), device);
+    let decoder = globals.in_precision(&Decoder::random(config, 0.02, Seed::new(0), device))?;
     let rollouts = RolloutRehearsal {
         largest: ROLLOUTS,
         shortest_prompt: LEARNING.prompt_tokens,

@@ -1,6 +1,6 @@
 //! A decoder with an adapter, without it, and with it merged into the weights.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::Adapter;
 use crate::error::Result;
@@ -39,9 +39,9 @@ impl Decoder {
         self.without_adapter().with_parameters(merged)
     }
 
-    /// The weight at place `index` with its update, if it has one.
+    /// The weight at place `index` with its update, if it has one, in `f32`.
     pub(in crate::model) fn merged_weight(&self, index: usize) -> Tensor<2> {
-        let weight = self.parameters[index].clone();
+        let weight = self.parameters[index].clone().cast(DType::F32);
         let adapter = self.adapter.as_ref();
         match adapter.and_then(|adapter| adapter.update_of(index)) {
             Some(update) => weight + update.matrix(),

@@ -12,6 +12,7 @@ use crate::model::ModelConfig;
 use crate::model::decoder::Decoder;
 use crate::model::folder::matrix;
 use crate::model::parameters::{Index, ParameterLayout};
+use crate::ops;
 use crate::seed::Seed;
 
 /// A low-rank adapter for one shape of decoder.
@@ -160,13 +161,13 @@ impl Adapter {
 }
 
 impl Update<'_> {
-    /// What the update adds to the layer's output: `s (x Aᵀ) Bᵀ`.
+    /// What the update adds to the layer's output: `s (x Aᵀ) Bᵀ`, in the type of the states.
     ///
     /// # Shapes
     /// `[N, in]` to `[N, out]`.
     pub(in crate::model) fn apply(&self, states: Tensor<2>) -> Tensor<2> {
-        let inner = states.matmul(self.a.clone().transpose()) * self.scale;
-        inner.matmul(self.b.clone().transpose())
+        let inner = ops::linear(states, self.a.clone()) * self.scale;
+        ops::linear(inner, self.b.clone())
     }
 
     /// What the update adds to the layer's weight: `s B A`, `[out, in]`.

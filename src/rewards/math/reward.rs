@@ -69,6 +69,7 @@ mod tests {
             prompt: Prompt::Text("?".into()),
             answer: reference,
             level: None,
+            language: None,
         };
         let attempt = Attempt {
             problem: &problem,

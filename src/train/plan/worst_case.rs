@@ -2,7 +2,7 @@
 
 use super::activations::SliceShape;
 use super::{Machine, Sizes};
-use crate::train::slicing::{SLICE_TOKENS, gradient_workers_for};
+use crate::train::slicing::{GPU_SLICE_TOKENS, gradient_workers_for, most_tokens, padded};
 use crate::train::{Batching, TrainingSample};
 
 /// The samples of an optimiser step, as long as they can be.
@@ -86,15 +86,16 @@ impl WorstCase {
             most => most.min(self.sequences),
         };
         if !machine.is_cpu {
-            let slice = self.shape(sequences, self.longest, self.longest.next_power_of_two());
+            let columns = padded(self.longest, false);
+            let rows = (GPU_SLICE_TOKENS / columns.max(1)) / together * together;
+            let rows = rows.max(together).min(sequences);
             return InFlight {
-                slice,
+                slice: self.shape(rows, self.longest, columns),
                 count: 1,
-                with_sums: usize::from(sequences < self.sequences),
+                with_sums: usize::from(rows < self.sequences),
             };
         }
-        let share = (sequences * self.longest).div_ceil(workers);
-        let most = share.clamp(1, SLICE_TOKENS);
+        let most = most_tokens(sequences * self.longest, workers, true);
         let rows = (most / self.longest.max(1)) / together * together;
         let rows = rows.clamp(together, sequences.max(together));
         let long = self.shape(rows, self.longest, self.longest);
@@ -197,8 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_takes_a_micro_batch_at_once_padded_to_a_power_of_two() {
-        assert_eq!(slices(400, 100, 0, 0), [16, 512, 1, 0]);
-        assert_eq!(slices(400, 100, 4, 0), [4, 512, 1, 1]);
+    fn a_gpu_takes_as_much_of_a_micro_batch_at_once_as_fills_it() {
+        assert_eq!(slices(400, 100, 0, 0), [16, 448, 1, 0]);
+        assert_eq!(slices(400, 100, 4, 0), [4, 448, 1, 1]);
+        // 8192 / 832 = 9.8.
+        assert_eq!(slices(800, 100, 0, 0), [9, 832, 1, 1]);
     }
 }

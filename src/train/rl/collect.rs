@@ -124,8 +124,8 @@ impl Rl<'_> {
     ) -> Result<Vec<RolloutGroup>> {
         let rollouter = self.rollouter();
         let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
-        let decoder = actors.policy.decoder();
-        let engine = Engine::new(decoder, self.eos_ids.clone(), self.context.workers);
+        let decoder = actors.policy.decoder().frozen();
+        let engine = Engine::new(&decoder, self.eos_ids.clone(), self.context.workers);
         let completions = engine.generate(&requests, &self.config.sampling, &|_| ())?;
         let rollouts = rollouter.grade(problems, completions)?;
         let rollouts = journal.note(&requests, rollouts)?;

@@ -40,9 +40,15 @@ impl ReferenceConfig {
         let problem = format!("is {}, expected above 0 to 1", self.mix);
         Err(Error::setting(format!("{key}.mix"), problem))
     }
+
+    /// Whether the reference takes only a share of the policy when it moves.
+    fn mixes(&self) -> bool {
+        self.update_every > 0 && self.mix < 1.0
+    }
 }
 
-/// A reference: the model as it came, moved now and then.
+/// A reference: the model as it came, moved now and then. Only one that moves by a share is kept in
+/// `f32`.
 #[derive(Debug)]
 pub(super) struct Reference {
     config: ReferenceConfig,
@@ -53,9 +59,13 @@ pub(super) struct Reference {
 impl Reference {
     /// The model as it came; that of an adapter is the model without it, which shares its weights.
     pub(super) fn new(policy: &Decoder, config: ReferenceConfig) -> Self {
+        let decoder = policy.without_adapter();
         Self {
             config,
-            decoder: policy.without_adapter(),
+            decoder: match config.mixes() {
+                true => decoder,
+                false => decoder.frozen(),
+            },
             has_moved: false,
         }
     }
@@ -73,7 +83,7 @@ impl Reference {
         }
         self.has_moved = true;
         if mix == 1.0 {
-            self.decoder = policy.clone();
+            self.decoder = policy.frozen();
             return;
         }
         let pairs = policy.trainable().iter().zip(self.decoder.trainable());
@@ -99,6 +109,9 @@ impl Reference {
     pub(super) fn load(&mut self, folder: &Path) -> Result<()> {
         if folder.exists() {
             self.decoder = self.decoder.load_trainable(folder)?;
+            if !self.config.mixes() {
+                self.decoder = self.decoder.frozen();
+            }
             self.has_moved = true;
         }
         Ok(())
