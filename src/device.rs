@@ -1,7 +1,13 @@
 //! Devices: what a user names (`auto`, `cpu`, `wgpu:0`, `vulkan:0`, `cuda:1`) and what this build
 //! and this machine have.
 //!
-//! The only file that looks at cargo features.
+//! The only room that looks at cargo features.
+
+mod kernels;
+mod tuning;
+
+pub use kernels::{kernel_folder, once_a_machine};
+pub use tuning::while_tuning;
 
 use std::fmt;
 use std::str::FromStr;
@@ -236,6 +242,7 @@ fn open_wgpu(index: usize) -> Result<Device> {
         AdapterKind::Software => DeviceKind::Cpu,
         AdapterKind::Other => DeviceKind::DefaultDevice,
     };
+    kernels::keep(&adapter.name);
     Ok(Device::wgpu(kind))
 }
 
@@ -248,14 +255,14 @@ fn open_wgpu(index: usize) -> Result<Device> {
 fn open_vulkan(index: usize) -> Result<Device> {
     use burn::tensor::DeviceKind;
 
-    let gpus = adapters()
-        .into_iter()
-        .filter(|adapter| adapter.api == "vulkan" && adapter.kind == AdapterKind::DiscreteGpu)
-        .count();
-    match index < gpus {
-        true => Ok(Device::vulkan(DeviceKind::DiscreteGpu(index))),
-        false => Err(missing(&format!("vulkan:{index}"), gpus)),
-    }
+    let is_gpu =
+        |adapter: &Adapter| adapter.api == "vulkan" && adapter.kind == AdapterKind::DiscreteGpu;
+    let gpus: Vec<Adapter> = adapters().into_iter().filter(is_gpu).collect();
+    let Some(gpu) = gpus.get(index) else {
+        return Err(missing(&format!("vulkan:{index}"), gpus.len()));
+    };
+    kernels::keep(&gpu.name);
+    Ok(Device::vulkan(DeviceKind::DiscreteGpu(index)))
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -267,10 +274,31 @@ fn open_vulkan(index: usize) -> Result<Device> {
 fn open_cuda(index: usize) -> Result<Device> {
     use burn::tensor::DeviceType;
 
+    kernels::keep(&cuda_hardware());
     let found = Device::enumerate(DeviceType::Cuda).into_vec().len();
     match index < found {
         true => Ok(Device::cuda(index)),
         false => Err(missing(&format!("cuda:{index}"), found)),
+    }
+}
+
+/// The names of this machine's NVIDIA GPUs, as far as the driver's files tell.
+#[cfg(feature = "cuda")]
+fn cuda_hardware() -> String {
+    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus");
+    let gpus = folders.into_iter().flatten().flatten();
+    let mut names: Vec<String> = gpus
+        .filter_map(|gpu| {
+            let about = std::fs::read_to_string(gpu.path().join("information")).ok()?;
+            let line = about.lines().find_map(|line| line.strip_prefix("Model:"))?;
+            Some(line.trim().to_string())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    match names.is_empty() {
+        true => "cuda".into(),
+        false => names.join("-"),
     }
 }
 

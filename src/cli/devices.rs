@@ -2,6 +2,7 @@
 
 mod check;
 mod parity;
+mod tune;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,10 @@ pub struct DevicesArgs {
     /// Checks one device in this process and writes findings as JSON.
     #[arg(long = check::MEASURE_OPTION, hide = true, requires = "check")]
     measure: bool,
+    /// Tunes a GPU ahead of time for a recipe, or for generation and training with the model of a
+    /// folder, which needs no weights.
+    #[arg(long, value_name = "MODEL|RECIPE", conflicts_with = "check")]
+    tune: Option<PathBuf>,
 }
 
 /// What is there.
@@ -46,6 +51,8 @@ struct Devices {
     problem: Option<String>,
     /// The device that `auto` takes.
     auto: DeviceSpec,
+    /// The folder that keeps tuned kernels.
+    kernels: String,
 }
 
 pub(super) fn run(args: &DevicesArgs, globals: &Globals) -> Result<()> {
@@ -57,6 +64,9 @@ pub(super) fn run(args: &DevicesArgs, globals: &Globals) -> Result<()> {
     }
     if args.check.is_some() {
         return check::run(args, globals);
+    }
+    if let Some(target) = &args.tune {
+        return tune::run(target, globals);
     }
     let devices = Devices::find();
     match args.json {
@@ -75,7 +85,8 @@ impl DevicesArgs {
 /// Checks the device that the command line names; one finding a line.
 fn measure(args: &DevicesArgs, globals: &Globals) -> Result<()> {
     let spec = globals.choose_device(&globals.device()?.unwrap_or_default())?;
-    parity::run(&spec, args.checked_model(), &mut |finding| {
+    let model = args.checked_model();
+    parity::run(&spec, globals.precision, model, &mut |finding| {
         let line = serde_json::to_string(&finding).context("cannot be written as JSON")?;
         // Ends when nobody reads on.
         writeln!(io::stdout(), "{line}").context("cannot write to standard output")
@@ -92,6 +103,8 @@ impl Devices {
             compiled: device::compiled_backends(),
             cpu_cores: std::thread::available_parallelism().map_or(1, usize::from),
             auto: device::choose(&adapters),
+            kernels: device::kernel_folder()
+                .map_or("not kept".into(), |folder| folder.display().to_string()),
             adapters,
             problem,
         }
@@ -117,10 +130,11 @@ impl Devices {
             None => String::new(),
         };
         format!(
-            "{}\ncompiled in: {}\nauto takes: {}{problem}\n",
+            "{}\ncompiled in: {}\nauto takes: {}\ntuned kernels: {}{problem}\n",
             aligned(&rows),
             self.compiled.join(", "),
-            self.auto
+            self.auto,
+            self.kernels
         )
     }
 }
@@ -175,6 +189,7 @@ mod tests {
             cpu_cores: 4,
             auto: device::choose(std::slice::from_ref(&gpu)),
             adapters: vec![gpu],
+            kernels: "/cache".into(),
             problem: None,
         };
         let expected = "\
@@ -184,6 +199,7 @@ wgpu:0  Radeon   discrete GPU  vulkan  radv 25.1
 
 compiled in: cpu, wgpu
 auto takes: wgpu:0
+tuned kernels: /cache
 ";
         assert_eq!(devices.describe(), expected);
     }

@@ -5,6 +5,7 @@ mod key_path;
 mod overrides;
 mod plan;
 mod toml_overlay;
+mod tune;
 
 use std::path::PathBuf;
 

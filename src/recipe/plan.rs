@@ -5,7 +5,7 @@ use crate::model::ModelConfig;
 use crate::recipe::{Recipe, Stage};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
-use crate::train::{Machine, Prepared, StagePlan};
+use crate::train::{Machine, Prepared, StagePlan, Workload};
 
 /// What a stage starts from.
 struct Start {
@@ -22,6 +22,22 @@ impl Recipe {
     /// # Errors
     /// When the model's configuration or tokenizer, or a stage's data, is missing or broken.
     pub fn plan(&self, machine: Machine) -> Result<Vec<StagePlan>> {
+        let mut plans = Vec::with_capacity(self.stages.len());
+        self.each_workload(&mut |stage, workload| {
+            plans.push(workload.plan(stage.name(), machine)?);
+            Ok(())
+        })?;
+        Ok(plans)
+    }
+
+    /// Shows `visit` what every stage does, in order.
+    ///
+    /// # Errors
+    /// As [`Self::plan`], and what `visit` fails with.
+    pub(super) fn each_workload(
+        &self,
+        visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut start = match &self.model {
             Some(folder) => Some(Start {
                 model: ModelConfig::load(folder)?,
@@ -29,12 +45,10 @@ impl Recipe {
             }),
             None => None,
         };
-        let mut plans = Vec::with_capacity(self.stages.len());
         for (index, stage) in self.stages.iter().enumerate() {
             if let Stage::Pretrain(config) = stage {
                 let prepared = config.prepare(self.stage_seed(index))?;
-                let workload = config.workload(&prepared);
-                plans.push(workload.plan(stage.name(), machine)?);
+                visit(stage, config.workload(&prepared))?;
                 let Prepared {
                     model, tokenizer, ..
                 } = prepared;
@@ -44,14 +58,19 @@ impl Recipe {
             let no_model =
                 || Error::setting("model", "unset, the first stage needs a model folder");
             let start = start.as_mut().ok_or_else(no_model)?;
-            plans.push(self.plan_stage(stage, start, machine)?);
+            self.visit_stage(stage, start, visit)?;
             // Stages write their models as f32.
             start.model.dtype = crate::model::WeightDtype::F32;
         }
-        Ok(plans)
+        Ok(())
     }
 
-    fn plan_stage(&self, stage: &Stage, start: &Start, machine: Machine) -> Result<StagePlan> {
+    fn visit_stage(
+        &self,
+        stage: &Stage,
+        start: &Start,
+        visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
+    ) -> Result<()> {
         let Start { model, tokenizer } = start;
         let critic = match stage {
             Stage::Ppo(config) => Some(config.critic.clone().unwrap_or_default()),
@@ -67,7 +86,7 @@ impl Recipe {
             }
         };
         workload.stored_bytes = model.dtype.bytes();
-        workload.plan(stage.name(), machine)
+        visit(stage, workload)
     }
 
     /// Where a stage's randomness comes from.

@@ -1,6 +1,9 @@
 //! The largest forward and backward pass that a stage may meet, before its first: if memory does
 //! not suffice, that shows at once and not after hours. A reference that shares its weights with the
 //! policy until the first update is not in it.
+//!
+//! On a GPU that never did so, shorter ones come before it, so that their kernels are not tuned in
+//! the middle of the stage.
 
 use super::gradients::Gradients;
 use super::plan::{Machine, Sizes, WorstCase};
@@ -16,6 +19,34 @@ use crate::workers::Workers;
 const ANY_ENTROPY: f32 = 0.0;
 
 impl Learner {
+    /// [`Self::rehearse`], on a GPU at every bucket of lengths up to the worst; says so when kernels
+    /// are tuned.
+    ///
+    /// # Errors
+    /// As [`Self::rehearse`].
+    pub fn rehearse_lengths(
+        &self,
+        worst: WorstCase,
+        objective: &dyn Objective,
+        workers: &Workers,
+    ) -> Result<()> {
+        let decoder = self.decoder();
+        let device = decoder.device();
+        device::while_tuning(&device, "training", || {
+            if !device::is_cpu(&device) {
+                let (config, precision) = (decoder.config(), decoder.precision());
+                let batching = self.batching();
+                let key = format!("{device:?} {precision:?} {config:?} {worst:?} {batching:?}");
+                device::once_a_machine(&key, || {
+                    let lengths = buckets(worst.shortest, worst.longest).into_iter();
+                    let mut cases = lengths.map(|longest| WorstCase { longest, ..worst });
+                    cases.try_for_each(|case| self.rehearse(case, objective, workers))
+                })?;
+            }
+            self.rehearse(worst, objective, workers)
+        })
+    }
+
     /// Goes forward and back through the largest slices of a step that is as bad as `worst`, one a
     /// worker, beside all that later steps find in memory, and drops what comes of it.
     ///
@@ -63,6 +94,14 @@ impl Learner {
         });
         SliceStats::read(results.into_iter().flatten().collect()).map(|_| ())
     }
+}
+
+/// The powers of two from `shortest` to below `longest`, in order: with `longest` itself a length
+/// for every bucket between them.
+pub(super) fn buckets(shortest: usize, longest: usize) -> Vec<usize> {
+    let first = shortest.max(1).next_power_of_two();
+    let doubled = std::iter::successors(Some(first), |length| length.checked_mul(2));
+    doubled.take_while(|length| *length < longest).collect()
 }
 
 fn totals(samples: &[TrainingSample]) -> LossTotals {
@@ -131,6 +170,13 @@ mod tests {
         assert_eq!(stats.unwrap().tokens, 5);
         let weights = learner.decoder().parameters().iter().cloned();
         weights.map(|w| ops::read_floats(w).unwrap()).collect()
+    }
+
+    #[test]
+    fn buckets_are_powers_of_two_from_the_shortest_to_below_the_longest() {
+        assert_eq!(buckets(5, 64), [8, 16, 32]);
+        assert_eq!(buckets(0, 3), [1, 2]);
+        assert_eq!(buckets(40, 50), Vec::<usize>::new());
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn train_supervised(
 ) -> Result<Trained> {
     let (mut progress, mut learner) = restore(context, decoder, &plan)?;
     if progress.step < plan.steps {
-        learner.rehearse(plan.worst, plan.objective, context.workers)?;
+        learner.rehearse_lengths(plan.worst, plan.objective, context.workers)?;
     }
     let mut metrics = context.log("metrics.jsonl", progress.step)?;
     let mut bar = context

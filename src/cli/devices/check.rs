@@ -38,9 +38,9 @@ pub(super) fn run(args: &DevicesArgs, globals: &Globals) -> Result<()> {
         Some(spec) => {
             let spec = device_choice::choose(&spec);
             let missing = || Error::setting("--device", format!("there is no `{spec}`"));
-            vec![measure(&spec, args)?.ok_or_else(missing)?]
+            vec![measure(&spec, args, globals)?.ok_or_else(missing)?]
         }
-        None => all(args)?,
+        None => all(args, globals)?,
     };
     let checks = || reports.iter().flat_map(Report::verdicts);
     print(&table(&reports))?;
@@ -63,15 +63,15 @@ fn check_model(folder: &Path) -> Result<()> {
 }
 
 /// Reports of every device of this build and this machine.
-fn all(args: &DevicesArgs) -> Result<Vec<Report>> {
+fn all(args: &DevicesArgs, globals: &Globals) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     for spec in named_devices() {
-        reports.extend(measure(&spec, args)?);
+        reports.extend(measure(&spec, args, globals)?);
     }
     if device::compiled_backends().contains(&"cuda") {
         // CUDA's devices are counted by opening one after the other.
         let devices = (0..).map(DeviceSpec::Cuda);
-        for report in devices.map_while(|spec| measure(&spec, args).transpose()) {
+        for report in devices.map_while(|spec| measure(&spec, args, globals).transpose()) {
             let report = report?;
             let has_crashed = report.crash.is_some();
             reports.push(report);
@@ -104,13 +104,16 @@ fn named_devices() -> Vec<DeviceSpec> {
 }
 
 /// Measures a device in a child process; none if it is not there.
-fn measure(spec: &DeviceSpec, args: &DevicesArgs) -> Result<Option<Report>> {
+fn measure(spec: &DeviceSpec, args: &DevicesArgs, globals: &Globals) -> Result<Option<Report>> {
     tracing::info!("checking {spec}");
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(["devices", &format!("--{MEASURE_OPTION}"), "--check"]);
     command.args(args.checked_model());
     command.args(["--device", &spec.to_string(), "--quiet"]);
+    if let Some(precision) = globals.precision {
+        command.args(["--precision", precision.name()]);
+    }
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.context("cannot start a child process")?;
     let output = child.stdout.take().context("a child has an output")?;

@@ -3,19 +3,31 @@
 use super::Rl;
 use super::state::Actors;
 use crate::error::Result;
+use crate::train::{RolloutRehearsal, Rollouts};
 
 impl Rl<'_> {
     /// Runs the largest slices that the policy and the critic may meet, and drops what comes of
-    /// them; lengths of prompts are those of the first problems.
+    /// them; lengths of prompts are those of the first problems. On a GPU it generates too.
     pub(super) fn rehearse(&self, actors: &Actors) -> Result<()> {
-        let prompts = (self.config).prompt_tokens(self.tokenizer, self.task.as_ref())?;
+        let (config, workers) = (self.config, self.context.workers);
+        let prompts = config.prompt_tokens(self.tokenizer, self.task.as_ref())?;
         let policy = &actors.policy;
         let positions = policy.decoder().config().max_position_embeddings;
-        let worst = self.config.worst_case(prompts, positions);
-        let workers = self.context.workers;
-        policy.rehearse(worst, &self.objective, workers)?;
+        let rollouts = RolloutRehearsal {
+            largest: Rollouts {
+                rows: config.groups_per_batch().min(config.prompts_per_step) * config.group_size,
+                group: config.group_size,
+                prompt_tokens: prompts.longest,
+                completion_tokens: config.sampling.max_completion_tokens.min(positions),
+            },
+            shortest_prompt: prompts.shortest,
+            sampling: &config.sampling,
+        };
+        rollouts.run(policy.decoder(), workers)?;
+        let worst = config.worst_case(prompts, positions);
+        policy.rehearse_lengths(worst, &self.objective, workers)?;
         match &actors.critic {
-            Some(critic) => critic.learner.rehearse(worst, &critic.objective(), workers),
+            Some(critic) => (critic.learner).rehearse_lengths(worst, &critic.objective(), workers),
             None => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use rand::RngExt;
 
-use super::{Finding, Pair, Place, Precision, SEED};
+use super::{Exactness, Finding, Pair, Place, SEED};
 use crate::error::Result;
 use crate::ops;
 use crate::seed::Seed;
@@ -28,10 +28,10 @@ const LENGTHS: [usize; 4] = [7, 3, 5, 1];
 const COLUMNS: usize = 7;
 
 pub(super) fn measure(pair: &Pair) -> impl Iterator<Item = Finding> {
-    let precision = Precision::elementwise();
+    let exactness = Exactness::elementwise();
     KINDS.into_iter().map(move |kind| {
         let check = format!("loss {}", name(kind));
-        pair.compare(check, &precision, |place| evaluate(kind, place))
+        pair.compare(check, &exactness, |place| evaluate(kind, place))
     })
 }
 

@@ -21,15 +21,15 @@ const RATE: f64 = 1e-3;
 
 pub(super) fn measure(pair: &Pair) -> impl Iterator<Item = Finding> {
     let checks: [fn(&Pair) -> Finding; 5] = [
-        |pair| pair.compare("logits", &pair.precision, |place| Ok(vec![logits(place)?])),
+        |pair| pair.compare("logits", &pair.exactness, |place| Ok(vec![logits(place)?])),
         |pair| {
-            pair.compare("logits with cache", &pair.precision, |place| {
+            pair.compare("logits with cache", &pair.exactness, |place| {
                 Ok(vec![cached_logits(place)?])
             })
         },
-        |pair| pair.compare("log-probs", &pair.precision, logprobs),
-        |pair| pair.compare("gradients", &pair.precision.of_gradients(), gradients),
-        |pair| pair.compare("adamw step", &pair.precision.of_gradients(), changes),
+        |pair| pair.compare("log-probs", &pair.exactness, logprobs),
+        |pair| pair.compare("gradients", &pair.exactness.of_gradients(), gradients),
+        |pair| pair.compare("adamw step", &pair.exactness.of_gradients(), changes),
     ];
     checks.into_iter().map(move |check| check(pair))
 }

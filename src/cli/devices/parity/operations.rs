@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use super::{Finding, Pair, Place, Precision, SEED};
+use super::{Exactness, Finding, Pair, Place, SEED};
 use crate::error::{Error, Result};
 use crate::ops::{self, AdvantageDivisor, SampleFilters};
 use crate::seed::Seed;
@@ -32,7 +32,7 @@ type Draws = (Vec<i32>, Vec<f32>);
 
 pub(super) fn measure(pair: &Pair) -> impl Iterator<Item = Finding> {
     let checks: [fn(&Pair) -> Vec<Finding>; 3] = [
-        |pair| vec![pair.compare("advantages", &Precision::elementwise(), advantages)],
+        |pair| vec![pair.compare("advantages", &Exactness::elementwise(), advantages)],
         |pair| sampling(pair, "greedy", GREEDY).into(),
         |pair| sampling(pair, "sampled", FILTERED).into(),
     ];

@@ -1,0 +1,276 @@
+//! Measures prefill, decoding, rollouts, scoring, training and whole GRPO steps.
+//!
+//! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
+//! [--shapes 64x128+128] [--model FOLDER] [--precision auto] [--json]`. Seconds and CPU seconds are
+//! medians of the repeats after one that is not counted; the clock stops when the device has done
+//! all. A folder without weights gets random ones. `grpo` without shapes takes the steps of
+//! `tests/fixtures/oracle/curve`, with its model; with a shape it trains the model asked for, on
+//! completions of full length.
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
+mod grpo;
+mod measured;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, ensure};
+use burn::tensor::Device;
+use clap::{Parser, ValueEnum};
+use emberl::device::{self, DeviceSpec};
+use emberl::generation::{Engine, GenerationRequest, SamplingParams};
+use emberl::memory::peak_resident_bytes;
+use emberl::model::{Decoder, ModelConfig};
+use emberl::precision::Precision;
+use emberl::seed::Seed;
+use emberl::train::loss::SupervisedLoss;
+use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
+use emberl::workers::Workers;
+use rand::RngExt;
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+
+use self::grpo::Steps;
+use self::measured::{Case, Measured, Shape, Timing, cpu_seconds, median};
+
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Completions that share a prompt in a rollout.
+const GROUP: usize = 8;
+
+/// The model that is measured when no folder is named.
+const SMALL: &str = r#"{
+    "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 256,
+    "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 4096,
+    "tie_word_embeddings": true, "torch_dtype": "float32"
+}"#;
+
+#[derive(Parser)]
+struct Options {
+    /// Device that computes.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceSpec,
+    /// Worker threads on a CPU; as many as suit the machine if left out.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Folder of the model; a small one of random weights if left out.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// What to measure; all if left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    cases: Vec<Case>,
+    /// Rows, prompt tokens and completion tokens, such as 64x128+128.
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<Shape>,
+    /// What the model computes in: auto, f32, bf16 or f16.
+    #[arg(long, default_value = "auto", value_parser = precision)]
+    precision: Precision,
+    /// Repeats that count.
+    #[arg(long, default_value_t = 3)]
+    repeats: usize,
+    /// Prints one JSON object a line in place of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A model and where it runs.
+struct Bench {
+    decoder: Decoder,
+    device: Device,
+    workers: Workers,
+    repeats: usize,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    ensure!(options.repeats > 0, "`--repeats` is 0, expected at least 1");
+    let device = device::open(&options.device)?;
+    let workers = match options.workers {
+        Some(count) => Workers::new(count),
+        None => Workers::suited_to(&device),
+    };
+    let bench = Bench {
+        decoder: model(&options, &device)?,
+        device,
+        workers,
+        repeats: options.repeats,
+    };
+    let cases = match options.cases.is_empty() {
+        true => Case::value_variants(),
+        false => &options.cases,
+    };
+    for &case in cases {
+        for shape in shapes(case, &options.shapes) {
+            let measured = bench.measure(case, shape, options.device.to_string())?;
+            match options.json {
+                true => println!("{}", serde_json::to_string(&measured)?),
+                false => println!("{measured}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn model(options: &Options, device: &Device) -> Result<Decoder> {
+    let decoder = match &options.model {
+        Some(folder) if folder.join("model.safetensors").exists() => Decoder::load(folder, device)?,
+        Some(folder) => random(ModelConfig::load(folder)?, device),
+        None => random(
+            ModelConfig::from_json(SMALL, Path::new("config.json"))?,
+            device,
+        ),
+    };
+    ensure!(
+        options.dtype == Dtype::Float32,
+        "`--dtype {:?}`: this build computes in float32",
+        options.dtype
+    );
+    Ok(decoder)
+}
+
+fn precision(name: &str) -> Result<Precision, ValueError> {
+    Precision::deserialize(StrDeserializer::new(name))
+}
+
+fn random(config: ModelConfig, device: &Device) -> Decoder {
+    Decoder::random(config, 0.02, Seed::new(0), device)
+}
+
+/// The shapes asked for, else the case's own; that of `grpo` is the curve's.
+fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
+    let rows = match case {
+        Case::Grpo if asked.is_empty() => return vec![None],
+        Case::Prefill | Case::Decode | Case::Rollout | Case::Grpo => 64,
+        Case::Score | Case::Train => 16,
+    };
+    let own = Shape {
+        rows,
+        prompt: 128,
+        completion: 128,
+    };
+    match asked.is_empty() {
+        true => vec![Some(own)],
+        false => asked.iter().copied().map(Some).collect(),
+    }
+}
+
+impl Bench {
+    fn measure(&self, case: Case, shape: Option<Shape>, device: String) -> Result<Measured> {
+        let mut rollout_seconds = None;
+        let mut of_steps = |steps: Steps| {
+            rollout_seconds = Some(steps.rollout_seconds);
+            (steps.timing, steps.tokens)
+        };
+        let (timing, tokens) = match (case, shape) {
+            (Case::Prefill, Some(shape)) => {
+                let first = self.generation(shape, 1, 1)?;
+                (first, (shape.rows * shape.prompt) as f64)
+            }
+            (Case::Decode, Some(shape)) => {
+                let first = self.generation(shape, 1, 1)?;
+                let whole = self.generation(shape, 1, shape.completion)?;
+                let tokens = shape.rows * (shape.completion - 1);
+                (whole.without(first), tokens as f64)
+            }
+            (Case::Rollout, Some(shape)) => {
+                let whole = self.generation(shape, GROUP, shape.completion)?;
+                (whole, (shape.rows * shape.completion) as f64)
+            }
+            (Case::Score, Some(shape)) => (self.scoring(shape)?, shape.tokens()),
+            (Case::Train, Some(shape)) => (self.training(shape)?, shape.tokens()),
+            (Case::Grpo, Some(shape)) => of_steps(self.grpo(shape)?),
+            (_, None) => of_steps(self.curve()?),
+        };
+        Ok(Measured {
+            case,
+            device,
+            workers: self.workers.count(),
+            shape,
+            seconds: timing.seconds,
+            cpu_seconds: timing.cpu_seconds,
+            tokens_per_second: tokens / timing.seconds,
+            rollout_seconds,
+            precision: self.decoder.precision(),
+            peak_bytes: peak_resident_bytes(),
+        })
+    }
+
+    fn generation(&self, shape: Shape, group: usize, completion: usize) -> Result<Timing> {
+        let prompts = self.rows(shape.rows.div_ceil(group), shape.prompt);
+        let request = |row: usize| GenerationRequest {
+            prompt: prompts[row / group].clone(),
+            seed: Seed::new(row as u64),
+        };
+        let requests: Vec<_> = (0..shape.rows).map(request).collect();
+        let params = SamplingParams {
+            max_completion_tokens: completion,
+            ignore_eos: true,
+            ..SamplingParams::default()
+        };
+        let decoder = self.decoder.frozen();
+        let engine = Engine::new(&decoder, Vec::new(), &self.workers);
+        self.time(|| Ok(engine.generate(&requests, &params, &|_| ()).map(drop)?))
+    }
+
+    fn scoring(&self, shape: Shape) -> Result<Timing> {
+        let samples = self.samples(shape, shape.prompt);
+        let batching = Batching::default();
+        self.time(|| {
+            let scores = batching.score(&self.decoder, &samples, 1.0, &self.workers);
+            Ok(scores.map(drop)?)
+        })
+    }
+
+    fn training(&self, shape: Shape) -> Result<Timing> {
+        let samples = self.samples(shape, 1);
+        let (optim, batching) = (OptimConfig::default(), Batching::default());
+        let mut learner = Learner::new(self.decoder.clone(), optim, batching);
+        let loss = SupervisedLoss::default();
+        self.time(|| {
+            let stats = learner.train_on(&samples, &loss, 1e-6, &self.workers, &mut |_| Ok(()));
+            Ok(stats.map(drop)?)
+        })
+    }
+
+    fn samples(&self, shape: Shape, prompt: usize) -> Vec<TrainingSample> {
+        let rows = self.rows(shape.rows, shape.prompt + shape.completion);
+        let sample = |row: &Vec<u32>| TrainingSample::new(&row[..prompt], &row[prompt..]);
+        rows.iter().map(sample).collect()
+    }
+
+    /// Random ids.
+    fn rows(&self, rows: usize, tokens: usize) -> Vec<Vec<u32>> {
+        let vocabulary = self.decoder.config().vocab_size as u32;
+        let mut rng = Seed::new(0).rng();
+        let mut row = |_| {
+            (0..tokens)
+                .map(|_| rng.random_range(0..vocabulary))
+                .collect()
+        };
+        (0..rows).map(&mut row).collect()
+    }
+
+    /// Medians of doing the work until the device is done with it.
+    fn time(&self, mut work: impl FnMut() -> Result<()>) -> Result<Timing> {
+        let mut work = || {
+            work()?;
+            let synced = self.device.sync();
+            synced.map_err(|error| anyhow!("the device failed: {error:?}"))
+        };
+        work()?;
+        let (mut walls, mut cpus) = (Vec::new(), Vec::new());
+        for _ in 0..self.repeats {
+            let (cpu, wall) = (cpu_seconds(), Instant::now());
+            work()?;
+            walls.push(wall.elapsed().as_secs_f64());
+            cpus.extend(cpu_seconds().zip(cpu).map(|(after, before)| after - before));
+        }
+        Ok(Timing {
+            seconds: median(walls),
+            cpu_seconds: (!cpus.is_empty()).then(|| median(cpus)),
+        })
+    }
+}
