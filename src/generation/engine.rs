@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::SamplingParams;
 use super::batch::Batch;
-use super::slots::Slots;
+use super::slots::{self, Slots};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::model::Decoder;
@@ -53,6 +53,7 @@ pub struct Engine<'a> {
     decoder: &'a Decoder,
     eos_ids: Vec<u32>,
     workers: &'a Workers,
+    most_rows: Option<usize>,
 }
 
 impl<'a> Engine<'a> {
@@ -62,7 +63,15 @@ impl<'a> Engine<'a> {
             decoder,
             eos_ids,
             workers,
+            most_rows: None,
         }
+    }
+
+    /// The same engine with at most `rows` rows decoding together on a worker; as it comes, that
+    /// depends on the device.
+    pub fn with_most_rows(mut self, rows: usize) -> Self {
+        self.most_rows = Some(rows.max(1));
+        self
     }
 
     /// Makes one completion a request, in order; `on_finished` hears of each as it ends.
@@ -85,13 +94,16 @@ impl<'a> Engine<'a> {
         let stop_ids = self.stop_ids(params);
         let device = self.decoder.device();
         if DecodeProgram::runs_on(&device) && params.repetition_penalty == 1.0 {
-            return Slots::new(self.decoder, requests, params, &stop_ids)?.run(on_finished);
+            let most_rows = self.most_rows.unwrap_or(slots::MOST_ROWS);
+            let slots = Slots::new(self.decoder, requests, params, &stop_ids, most_rows)?;
+            return slots.run(on_finished);
         }
+        let most_rows = self.most_rows.unwrap_or(MAX_ROWS);
         // Each worker takes a run of neighbours: samples of one prompt share its prefill.
         let share = requests.len().div_ceil(self.workers.count()).max(1);
         let results = self.workers.map(requests.chunks(share).collect(), |share| {
             let mut completions = Vec::with_capacity(share.len());
-            for rows in share.chunks(MAX_ROWS) {
+            for rows in share.chunks(most_rows) {
                 let batch = Batch::new(self.decoder, rows, params, &stop_ids);
                 completions.extend(batch.run(on_finished)?);
             }

@@ -14,7 +14,7 @@ use crate::ops::{DecodeProgram, DecodeRow, DecodeSettings, DecodedToken, SampleF
 use crate::seed::Seed;
 
 /// Most rows that decode together.
-const MAX_ROWS: usize = 128;
+pub(super) const MOST_ROWS: usize = 128;
 /// Most bytes of keys and values of the rows that decode together, unless one row takes more.
 const CACHE_BYTES: usize = 4 << 30;
 /// Steps between looks of the host: what a row draws after its end is thrown away.
@@ -28,7 +28,8 @@ const LEAST_COLUMNS: usize = 16;
 
 /// Requests on their way through the rows of a program.
 pub(super) struct Slots<'a> {
-    decoder: &'a Decoder,
+    /// Rounded to its precision, any adapter merged.
+    decoder: Decoder,
     requests: &'a [GenerationRequest],
     params: &'a SamplingParams,
     stop_ids: &'a [u32],
@@ -48,18 +49,24 @@ struct Row {
 
 impl<'a> Slots<'a> {
     pub(super) fn new(
-        decoder: &'a Decoder,
+        decoder: &Decoder,
         requests: &'a [GenerationRequest],
         params: &'a SamplingParams,
         stop_ids: &'a [u32],
+        most_rows: usize,
     ) -> Result<Self> {
+        let decoder = match decoder.adapter() {
+            Some(_) => decoder.merged().frozen(),
+            None => decoder.frozen(),
+        };
         let config = decoder.config();
         let longest = requests.iter().map(|request| request.prompt.len()).max();
         let longest = longest.unwrap_or(0);
         let room = config.max_position_embeddings;
         let capacity = (longest + params.max_completion_tokens).min(room);
-        let dtype = dtype(decoder);
-        let rows = row_count(config, requests.len(), capacity, dtype);
+        let dtype = decoder.precision().dtype().into();
+        let rows = requests.len().min(most_rows).max(1).next_power_of_two();
+        let rows = rows.min(fitting_rows(config, capacity, dtype));
         let settings = DecodeSettings {
             rows,
             capacity,
@@ -73,11 +80,11 @@ impl<'a> Slots<'a> {
             dtype,
         };
         Ok(Self {
+            program: DecodeProgram::new(decoder.decode_weights(), settings)?,
             decoder,
             requests,
             params,
             stop_ids,
-            program: DecodeProgram::new(decoder.decode_weights(), settings)?,
             rows: (0..rows).map(|_| None).collect(),
             next: 0,
             completions: vec![None; requests.len()],
@@ -184,8 +191,7 @@ impl<'a> Slots<'a> {
         padded.resize(prompts.len().next_power_of_two(), last);
         let grid = TokenGrid::right_padded(&padded, columns);
         let [rows, columns] = grid.dims();
-        let config = self.decoder.config();
-        let mut cache = KvCache::new(config, rows, columns, &self.decoder.device());
+        let mut cache = KvCache::new(&self.decoder, rows, columns);
         let input = self.decoder.input(&grid);
         drop(self.decoder.hidden_states(&input, Some(&mut cache)));
         for (layer, (keys, values)) in cache.into_layers().enumerate() {
@@ -233,27 +239,16 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// The dtype of linear maps, keys and values.
-fn dtype(decoder: &Decoder) -> DType {
-    decoder.precision().dtype().into()
-}
-
 /// A power of two: what a device tunes for.
 fn columns(longest: usize) -> usize {
     longest.next_power_of_two().max(LEAST_COLUMNS)
 }
 
-/// How many rows decode together: a power of two.
-fn row_count(config: &ModelConfig, requests: usize, capacity: usize, dtype: DType) -> usize {
+/// How many rows the cache has room for: a power of two.
+fn fitting_rows(config: &ModelConfig, capacity: usize, dtype: DType) -> usize {
     let width = config.num_key_value_heads * config.head_dim;
     let row = 2 * config.num_hidden_layers * width * capacity * dtype.size();
-    let fitting = (CACHE_BYTES / row.max(1)).max(1);
-    let fitting = 1 << fitting.ilog2();
-    requests
-        .max(1)
-        .next_power_of_two()
-        .min(MAX_ROWS)
-        .min(fitting)
+    1 << (CACHE_BYTES / row.max(1)).max(1).ilog2()
 }
 
 fn filters(params: &SamplingParams) -> SampleFilters {

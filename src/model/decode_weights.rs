@@ -7,32 +7,28 @@ use super::parameters::{Index, LinearLayout};
 use crate::ops::{DecodeLayer, DecodeWeights, JoinedLinear};
 
 impl Decoder {
-    /// The weights of a decoding step, with the adapter merged into them; neighbouring linear maps are
-    /// joined into copies.
+    /// The weights of a decoding step, without any adapter's; neighbouring linear maps are joined into
+    /// copies.
     pub fn decode_weights(&self) -> DecodeWeights {
-        let merged = match self.adapter {
-            Some(_) => self.merged(),
-            None => self.clone(),
-        };
-        let layout = &merged.layout;
+        let layout = &self.layout;
         let layers = layout.layers.iter().map(|layer| DecodeLayer {
-            input_norm: merged.weight(layer.input_layernorm),
-            attention_in: merged.joined(&[&layer.q_proj, &layer.k_proj, &layer.v_proj]),
+            input_norm: self.weight(layer.input_layernorm),
+            attention_in: self.joined(&[&layer.q_proj, &layer.k_proj, &layer.v_proj]),
             head_norms: layer
                 .q_norm
                 .zip(layer.k_norm)
-                .map(|(q, k)| (merged.weight(q), merged.weight(k))),
-            attention_out: merged.joined(&[&layer.o_proj]),
-            output_norm: merged.weight(layer.post_attention_layernorm),
-            gate_up: merged.joined(&[&layer.gate_proj, &layer.up_proj]),
-            down: merged.joined(&[&layer.down_proj]),
+                .map(|(q, k)| (self.weight(q), self.weight(k))),
+            attention_out: self.joined(&[&layer.o_proj]),
+            output_norm: self.weight(layer.post_attention_layernorm),
+            gate_up: self.joined(&[&layer.gate_proj, &layer.up_proj]),
+            down: self.joined(&[&layer.down_proj]),
         });
         let is_tied = layout.head == layout.embed_tokens;
         DecodeWeights {
-            embedding: merged.weight(layout.embed_tokens),
+            embedding: self.weight(layout.embed_tokens),
             layers: layers.collect(),
-            norm: merged.weight(layout.norm),
-            head: (!is_tied).then(|| merged.weight(layout.head)),
+            norm: self.weight(layout.norm),
+            head: (!is_tied).then(|| self.weight(layout.head)),
         }
     }
 

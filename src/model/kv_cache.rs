@@ -1,8 +1,8 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
-use super::ModelConfig;
+use super::Decoder;
 
 /// Keys and values of every layer for a batch of rows that advance together.
 ///
@@ -24,13 +24,15 @@ pub(super) struct LayerCache {
 }
 
 impl KvCache {
-    /// An empty cache for `rows` rows of up to `capacity` tokens.
-    pub fn new(config: &ModelConfig, rows: usize, capacity: usize, device: &Device) -> Self {
+    /// An empty cache of `decoder`'s number type for `rows` rows of up to `capacity` tokens.
+    pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
+        let config = decoder.config();
         let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
+        let (device, dtype) = (decoder.device(), decoder.dtype());
         let layers = (0..config.num_hidden_layers)
             .map(|_| LayerCache {
-                keys: Some(Tensor::zeros(shape, device)),
-                values: Some(Tensor::zeros(shape, device)),
+                keys: Some(Tensor::zeros(shape, (&device, dtype))),
+                values: Some(Tensor::zeros(shape, (&device, dtype))),
             })
             .collect();
         Self {

@@ -4,9 +4,9 @@ mod adamw_8bit_step;
 mod adamw_step;
 mod add_rows;
 mod attention;
-mod decode;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
+mod decode;
 mod gradient_scale;
 mod group_advantage;
 mod host_floats;

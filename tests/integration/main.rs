@@ -3,6 +3,7 @@
 
 mod checkpointing;
 mod cli;
+mod decoding;
 mod device_check;
 mod examples;
 mod head;

@@ -64,7 +64,7 @@ fn cached_logits(place: &Place) -> Result<Vec<f32>> {
     let last: Vec<u32> = prompts.iter_mut().filter_map(Vec::pop).collect();
     let grid = TokenGrid::left_padded(&prompts, 0);
     let [count, columns] = grid.dims();
-    let mut cache = KvCache::new(decoder.config(), count, columns + 1, &place.device);
+    let mut cache = KvCache::new(decoder, count, columns + 1);
     decoder.hidden_states(&decoder.input(&grid), Some(&mut cache));
     let input = decoder.next_input(&last, grid.starts(), cache.tokens());
     let states = decoder.hidden_states(&input, Some(&mut cache));
