@@ -28,7 +28,6 @@ pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_ref
 pub(crate) use host_floats::HostFloats;
 pub use linear::{LinearBackend, linear, matmul_f32};
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
-pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
 pub use swiglu::{swiglu, swiglu_reference};
