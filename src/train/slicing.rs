@@ -62,11 +62,17 @@ pub(super) fn queues<'a>(
     let columns = |unit: &[Placed<'_>]| padded(longest(unit), is_cpu);
     let total: usize = units.iter().map(|unit| unit.len() * columns(unit)).sum();
     let most = most_tokens(total, workers, is_cpu);
+    // On a GPU slices are even, so that the last is no odd rest with kernels of its own to tune.
+    let enough = match is_cpu {
+        true => usize::MAX,
+        false => total.div_ceil(total.div_ceil(most).max(1)),
+    };
     let mut queues: Vec<Vec<Vec<Placed<'_>>>> = vec![Vec::new(); workers];
     let mut slice: Vec<Placed<'_>> = Vec::new();
     let mut count = 0;
     for unit in units {
-        if !slice.is_empty() && (slice.len() + unit.len()) * columns(unit) > most {
+        let is_full = slice.len() * columns(&slice) >= enough;
+        if !slice.is_empty() && (is_full || (slice.len() + unit.len()) * columns(unit) > most) {
             queues[count % workers].push(std::mem::take(&mut slice));
             count += 1;
         }

@@ -3,7 +3,7 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{self as tensors, DType, Device, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
@@ -40,7 +40,7 @@ pub(super) fn no_sums(tokens: usize, device: &Device) -> Tensor<2> {
 pub(super) fn add_tile(
     logits: Tensor<2>,
     sums: Tensor<2>,
-    targets: &Tensor<1, Int>,
+    targets: &Tensor<1, tensors::Int>,
     place: TilePlace,
 ) -> Tensor<2> {
     let (logits, sums) = (logits.into_dispatch(), sums.into_dispatch());
@@ -56,7 +56,7 @@ pub(super) fn add_tile(
 pub(super) fn tile_gradients(
     logits: Tensor<2>,
     tokens: Tensor<2>,
-    targets: &Tensor<1, Int>,
+    targets: &Tensor<1, tensors::Int>,
     place: TilePlace,
     dtype: DType,
 ) -> Tensor<2> {
