@@ -7,6 +7,7 @@ mod device_check;
 mod examples;
 mod head;
 mod hostile_settings;
+mod kernel_cache;
 mod oracle;
 mod plan;
 mod precision;
