@@ -166,7 +166,7 @@ impl Reward for Moody {
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
         let draws = self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(f64::from(draws) + 0.01 * attempt.token_count as f64))
+        Ok(Some(f64::from(draws) + 0.01 * attempt.token_count() as f64))
     }
 }
 

@@ -189,6 +189,7 @@ fn problem(answer: Value) -> Problem {
         prompt: Prompt::Text("?".into()),
         answer,
         level: None,
+        language: None,
     }
 }
 

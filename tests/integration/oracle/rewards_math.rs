@@ -96,6 +96,7 @@ fn verdict(rubric: &Rubric, case: &Case) -> bool {
         prompt: Prompt::Text("?".into()),
         answer: Value::String(case.gold.clone()),
         level: None,
+        language: None,
     };
     let graded = rubric.grade(&Attempt {
         problem: &problem,
