@@ -6,7 +6,7 @@
 mod kernels;
 mod tuning;
 
-pub use kernels::{kernel_folder, once_a_machine};
+pub use kernels::{kept_kernels, kernel_folder, once_a_machine};
 pub use tuning::while_tuning;
 
 use std::fmt;

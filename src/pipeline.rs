@@ -294,24 +294,26 @@ impl Run<'_> {
         let title = format!("held-out {moment}");
         let bar = std::sync::Mutex::new(self.screen.begin(&title, 0, total));
         let tokens = AtomicU64::new(0);
-        let evaluation = evaluate(
-            &EvaluationInput {
-                engine: &Engine::new(&loaded.decoder.frozen(), loaded.eos_ids, workers),
-                tokenizer: &loaded.tokenizer,
-                task: task.as_ref(),
-                template: config.template,
-                accuracy: &Accuracy::new(answer_source(config), Some(task.clone())),
-                // The same for both moments: the same problems, the same draws.
-                seed: self.seed("eval"),
-            },
-            &eval,
-            &|completion| {
-                tokens.fetch_add(completion.ids.len() as u64, Ordering::Relaxed);
-                if let Ok(mut bar) = bar.lock() {
-                    bar.advance(1, format!("{} tokens", tokens.load(Ordering::Relaxed)));
-                }
-            },
-        )?;
+        let evaluation = device::while_tuning(self.device, &title, || {
+            evaluate(
+                &EvaluationInput {
+                    engine: &Engine::new(&loaded.decoder.frozen(), loaded.eos_ids, workers),
+                    tokenizer: &loaded.tokenizer,
+                    task: task.as_ref(),
+                    template: config.template,
+                    accuracy: &Accuracy::new(answer_source(config), Some(task.clone())),
+                    // The same for both moments: the same problems, the same draws.
+                    seed: self.seed("eval"),
+                },
+                &eval,
+                &|completion| {
+                    tokens.fetch_add(completion.ids.len() as u64, Ordering::Relaxed);
+                    if let Ok(mut bar) = bar.lock() {
+                        bar.advance(1, format!("{} tokens", tokens.load(Ordering::Relaxed)));
+                    }
+                },
+            )
+        })?;
         files::write_json(&path, &evaluation)?;
         Ok(evaluation)
     }

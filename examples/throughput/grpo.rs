@@ -164,6 +164,9 @@ fn prompt(index: usize, tokens: usize) -> String {
     text.chars().take(tokens).collect()
 }
 
+/// The recorded curve, in the repository that the program runs in or was built in.
 fn curve_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/curve")
+    let repository = std::env::var_os("CARGO_MANIFEST_DIR");
+    let repository = repository.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&repository).join("tests/fixtures/oracle/curve")
 }

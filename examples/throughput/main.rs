@@ -123,12 +123,7 @@ fn model(options: &Options, device: &Device) -> Result<Decoder> {
             device,
         ),
     };
-    ensure!(
-        options.dtype == Dtype::Float32,
-        "`--dtype {:?}`: this build computes in float32",
-        options.dtype
-    );
-    Ok(decoder)
+    Ok(decoder.with_precision(options.precision)?)
 }
 
 fn precision(name: &str) -> Result<Precision, ValueError> {

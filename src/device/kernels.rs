@@ -64,9 +64,9 @@ fn write_mark(mark: &Path, key: &str) -> Result<()> {
     files::write_text(mark, key)
 }
 
-/// How many tuned and compiled kernels are kept for the hardware at hand.
+/// How many tuned and compiled kernels are kept for the hardware whose device was opened first.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(super) fn count() -> u64 {
+pub fn kept_kernels() -> u64 {
     if PLACE.get().is_none_or(Option::is_none) {
         return 0;
     }
@@ -76,7 +76,7 @@ pub(super) fn count() -> u64 {
 
 /// How many tuned and compiled kernels are kept: none without a GPU back end.
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-pub(super) fn count() -> u64 {
+pub fn kept_kernels() -> u64 {
     0
 }
 

@@ -22,7 +22,7 @@ pub fn while_tuning<T>(device: &Device, what: &str, work: impl FnOnce() -> T) ->
     }
     let watch = Watch {
         what,
-        before: kernels::count(),
+        before: kernels::kept_kernels(),
         started: Instant::now(),
     };
     thread::scope(|scope| {
@@ -65,7 +65,7 @@ impl Watch<'_> {
     }
 
     fn tuned(&self) -> u64 {
-        kernels::count().saturating_sub(self.before)
+        kernels::kept_kernels().saturating_sub(self.before)
     }
 
     fn seconds(&self) -> f64 {

@@ -68,7 +68,7 @@ impl RolloutRehearsal<'_> {
     }
 }
 
-/// Shapes that tune what batches up to `largest` need: prompts from `shortest` tokens on, fewer rows,
+/// Shapes that tune what batches up to `largest` need: prompts from `shortest` tokens on, fewer groups,
 /// and the largest itself.
 fn shapes(largest: Rollouts, shortest: usize) -> Vec<Rollouts> {
     let few = Rollouts {
@@ -80,9 +80,12 @@ fn shapes(largest: Rollouts, shortest: usize) -> Vec<Rollouts> {
         prompt_tokens,
         ..few
     });
-    let rows = buckets(1, largest.rows).into_iter();
-    let rows = rows.map(|rows| Rollouts { rows, ..few });
-    prompts.chain(rows).chain([largest]).collect()
+    let groups = buckets(1, largest.rows.div_ceil(largest.group)).into_iter();
+    let groups = groups.map(|groups| Rollouts {
+        rows: groups * largest.group,
+        ..few
+    });
+    prompts.chain(groups).chain([largest]).collect()
 }
 
 #[cfg(test)]
@@ -90,9 +93,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_grow_in_prompts_then_rows_and_end_with_the_largest() {
+    fn shapes_grow_in_prompts_then_groups_and_end_with_the_largest() {
         let largest = Rollouts {
-            rows: 6,
+            rows: 15,
             group: 3,
             prompt_tokens: 20,
             completion_tokens: 100,
@@ -102,12 +105,12 @@ mod tests {
             .map(|shape| (shape.rows, shape.prompt_tokens, shape.completion_tokens))
             .collect();
         let expected = [
-            (6, 8, 2),
-            (6, 16, 2),
-            (1, 20, 2),
-            (2, 20, 2),
-            (4, 20, 2),
-            (6, 20, 100),
+            (15, 8, 2),
+            (15, 16, 2),
+            (3, 20, 2),
+            (6, 20, 2),
+            (12, 20, 2),
+            (15, 20, 100),
         ];
         assert_eq!(found, expected);
     }

@@ -3,8 +3,10 @@
 #
 # usage: tests/device/check.sh FOLDER
 #
-# FOLDER holds the two programs of a release build, stripped: `emberl` and `integration` (the test
-# binary, from `cargo test --release --no-run`). Runs in the repository's root; needs nothing else.
+# FOLDER holds the programs of release builds, stripped: `emberl` and `integration` (the test binary,
+# from `cargo test --release --no-run`), and those of further back ends as `emberl-cuda`,
+# `emberl-vulkan` (SPIR-V) and `emberl-wgpu` (WGSL). Runs in the repository's root; needs nothing else.
+# Kernels are tuned in the cache folder that EMBERL_CACHE names, else in one that is removed.
 set -uo pipefail
 
 folder=${1:?usage: tests/device/check.sh FOLDER}
@@ -15,11 +17,30 @@ failed=0
 section() { printf '\n== %s\n' "$*"; }
 run() { "$@" || { echo "FAILED ($?): $*"; failed=1; }; }
 
-section "devices"
-run "$emberl" devices
+export EMBERL_CACHE=${EMBERL_CACHE:-$out/cache}
 
-section "every device against the CPU"
-run timeout 900 "$emberl" devices --check
+programs=()
+for program in "$emberl" "$folder"/emberl-{cuda,vulkan,wgpu}; do
+  [[ -x $program ]] && programs+=("$program")
+done
+[[ ${#programs[@]} -gt 0 ]] || { echo "$folder: holds no \`emberl\`" >&2; exit 2; }
+emberl=${programs[0]}
+
+# Every device that the build reaches, in f32 (TF32 on CUDA) and in the half precision it takes by
+# itself; where it takes none, in f16 too.
+for program in "${programs[@]}"; do
+  section "${program##*/}: devices"
+  run "$program" devices
+  section "${program##*/}: every device against the CPU"
+  run timeout 900 "$program" devices --check
+done
+for program in "$folder"/emberl-{vulkan,wgpu}; do
+  [[ -x $program ]] || continue
+  section "${program##*/}: f16 against the CPU in f32"
+  run timeout 900 "$program" devices --check --precision f16
+done
+
+[[ -x $folder/integration ]] || { rm -rf "$out"; exit $failed; }
 
 section "recorded numbers and shaders on the GPU"
 export CARGO_MANIFEST_DIR=$PWD

@@ -1,6 +1,11 @@
 //! `emberl devices --check`: the table and the exit code, on the CPU and on the first adapter.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use emberl::device::{self, DeviceSpec};
+use emberl::model::{Decoder, Family, ModelConfig, WeightDtype};
+use emberl::seed::Seed;
 
 use crate::oracle;
 use crate::oracle::gpu::wgpu;
@@ -45,8 +50,44 @@ fn wgpu_device_passes_every_check() {
     let Some((_turn, _device)) = wgpu() else {
         return;
     };
-    let output = check(&["--device", "wgpu:0"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    tiny_model(folder.path());
+    let output = check(&[&folder.path().to_string_lossy(), "--device", "wgpu:0"]);
     assert_all_ok(&output, "wgpu:0");
+}
+
+/// Writes a model of one block whose widths are all alike: a software adapter takes seconds to compile
+/// the product of a new shape.
+fn tiny_model(folder: &Path) {
+    let config = ModelConfig {
+        vocab_size: 16,
+        hidden_size: 16,
+        intermediate_size: 16,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        max_position_embeddings: 64,
+        tie_word_embeddings: true,
+        ..ModelConfig::of_family(Family::Llama)
+    };
+    let cpu = device::open(&DeviceSpec::Cpu).expect("the CPU");
+    let decoder = Decoder::random(config, 0.3, Seed::new(7), &cpu);
+    let saved = decoder.save(folder, WeightDtype::F32);
+    saved.expect("the folder can be written");
+}
+
+#[test]
+fn a_precision_names_its_rows_and_leaves_the_losses() {
+    let output = check(&["--device", "cpu", "--precision", "bf16"]);
+    assert_all_ok(&output, "cpu");
+    let table = String::from_utf8_lossy(&output.stdout);
+    let dtypes = |dtype: &str| table.matches(&format!("  cpu     {dtype} ")).count();
+    assert_eq!(
+        (dtypes("bf16"), dtypes("f32")),
+        (5, CHECKS.len() - 5),
+        "{table}"
+    );
 }
 
 #[test]

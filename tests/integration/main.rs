@@ -9,6 +9,7 @@ mod examples;
 mod head;
 mod hostile_settings;
 mod kernels;
+mod kernel_cache;
 mod oracle;
 mod plan;
 mod precision;

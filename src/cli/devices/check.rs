@@ -37,7 +37,7 @@ pub(super) fn run(args: &DevicesArgs, globals: &Globals) -> Result<()> {
     let reports = match globals.device()? {
         Some(spec) => {
             let spec = device_choice::choose(&spec);
-            let missing = || Error::setting("--device", format!("there is no `{spec}`"));
+            let missing = || Error::setting("--device", format!("`{spec}` cannot be checked"));
             vec![measure(&spec, args, globals)?.ok_or_else(missing)?]
         }
         None => all(args, globals)?,

@@ -13,8 +13,11 @@ use crate::train::loss::{PolicyLoss, PolicyLossConfig};
 use crate::train::{Batching, Learner, OptimConfig, StepTotals, TrainingSample};
 
 /// Tokens of the sequences, of which the first few are a prompt: their lengths differ.
-const LENGTHS: [usize; 3] = [11, 8, 13];
+const LENGTHS: [usize; 3] = [11, 8, 15];
 const PROMPT_TOKENS: usize = 3;
+
+/// Columns of every grid, as training pads them: kernels of one shape serve all checks.
+const COLUMNS: usize = 16;
 
 /// Learning rate of the step; only what it does relative to the largest change is compared.
 const RATE: f64 = 1e-3;
@@ -51,7 +54,7 @@ fn rows(place: &Place) -> Vec<Vec<u32>> {
 /// Logits of every position.
 fn logits(place: &Place) -> Result<Vec<f32>> {
     let decoder = &place.decoder;
-    let grid = TokenGrid::right_padded(&rows(place), 0);
+    let grid = TokenGrid::right_padded(&rows(place), COLUMNS);
     let states = decoder.hidden_states(&decoder.input(&grid), None);
     let [rows, columns, width] = states.dims();
     ops::read_floats(decoder.logits(states.reshape([rows * columns, width])))
@@ -62,7 +65,7 @@ fn cached_logits(place: &Place) -> Result<Vec<f32>> {
     let decoder = &place.decoder;
     let mut prompts = rows(place);
     let last: Vec<u32> = prompts.iter_mut().filter_map(Vec::pop).collect();
-    let grid = TokenGrid::left_padded(&prompts, 0);
+    let grid = TokenGrid::left_padded(&prompts, COLUMNS);
     let [count, columns] = grid.dims();
     let mut cache = KvCache::new(decoder, count, columns + 1);
     decoder.hidden_states(&decoder.input(&grid), Some(&mut cache));
