@@ -24,7 +24,7 @@ pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
-pub use swiglu::{swiglu, swiglu_reference};
+pub use swiglu::{swiglu, swiglu_joined, swiglu_reference};
 pub use token_logprobs::{
     HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,
     token_logprobs,

@@ -3,6 +3,8 @@
 //! They run on the first adapter that wgpu finds, a software one included.
 
 mod rms_norm;
+mod rotate_half;
+mod swiglu;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use emberl::ops;
