@@ -2,6 +2,7 @@
 //!
 //! They run on the first adapter that wgpu finds, a software one included.
 
+mod attention;
 mod rms_norm;
 mod rotate_half;
 mod swiglu;
