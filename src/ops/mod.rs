@@ -13,6 +13,7 @@ mod rms_norm;
 mod rotate_half;
 mod sample;
 mod shader;
+mod sum_of_squares;
 mod swiglu;
 mod token_logprobs;
 
@@ -24,6 +25,7 @@ pub(crate) use host_floats::HostFloats;
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
+pub use sum_of_squares::sum_of_squares;
 pub use swiglu::{swiglu, swiglu_joined, swiglu_reference};
 pub use token_logprobs::{
     HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs, head_gradients,

@@ -3,6 +3,7 @@
 //! They run on the first adapter that wgpu finds, a software one included.
 
 mod attention;
+mod optimizer;
 mod rms_norm;
 mod rotate_half;
 mod swiglu;
