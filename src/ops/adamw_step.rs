@@ -1,12 +1,17 @@
 //! One step of AdamW (arXiv:1711.05101) over one weight, in torch's order of operations.
 //!
 //! With the clipped gradient `g = s G`: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-//! `w ← (1 − η λ) w − (m / (√v / √(1 − β₂ᵗ) + ε)) η / (1 − β₁ᵗ)`. On the CPU one pass over the four
-//! tensors changes them in their own memory; elsewhere Burn fuses the plain tensor functions.
+//! `w ← (1 − η λ) w − (m / (√v / √(1 − β₂ᵗ) + ε)) η / (1 − β₁ᵗ)`. One pass over the four tensors changes
+//! them in their own memory.
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 
 use burn::tensor::Tensor;
 
 use super::host_floats::{HostFloats, share_size};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use crate::device;
 use crate::error::Result;
 use crate::workers::Workers;
 
@@ -43,6 +48,10 @@ pub fn adamw_step(
     step: AdamWStep,
     workers: &Workers,
 ) -> Result<[Tensor<2>; 3]> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if !device::is_cpu(&weight.device()) {
+        return Ok(cube::adamw_step(weight, gradient, [first, second], step));
+    }
     if !HostFloats::fit(&weight) {
         return Ok(adamw_step_reference(
             weight,

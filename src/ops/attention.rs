@@ -1,16 +1,27 @@
 //! Causal grouped-query attention (arXiv:2305.13245): `softmax(q kᵀ / √D) v` over the keys a query sees.
 //!
-//! On the CPU a block of queries is taken at a time, with no keys that none of them sees; the backward
-//! pass takes the probabilities again from queries and keys (as FlashAttention does,
-//! arXiv:2205.14135), so that nothing of size `[B, H, T, L]` is ever held. Elsewhere plain tensor
-//! functions do it.
+//! With `P` the softmax, `O = P v` and the gradient `G` of `O`: `dv = Pᵀ G`,
+//! `dS = P ⊙ (G vᵀ − rowsum(P ⊙ G vᵀ)) / √D`, `dq = dS k`, `dk = dSᵀ q`. The graph holds queries, keys
+//! and values alone: the backward pass takes the probabilities again (as FlashAttention does,
+//! arXiv:2205.14135), so that nothing of size `[B, H, T, L]` is held in between. On the CPU a block of
+//! queries is taken at a time, with no keys that none of them sees; on GPUs as many rows as bound what
+//! is there for a moment.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData, activation::softmax};
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use crate::device;
 
@@ -25,20 +36,42 @@ const HIDDEN: f32 = -1e9;
 #[derive(Clone, Debug)]
 pub struct Sight {
     starts: Arc<[usize]>,
-    /// Added to scores where plain tensor functions attend, `[B or 1, 1, T, L]`; none where all is seen.
-    mask: Option<Tensor<4>>,
+    queries: usize,
+    keys: usize,
+    /// The starts where attention is taken, `[B or 1]` of `I32`.
+    on_device: Tensor<1, Int>,
 }
 
 impl Sight {
     /// The last `queries` of `keys` tokens look; `starts` holds the first real column of every row, or
     /// of all rows.
     pub fn new(starts: &[usize], queries: usize, keys: usize, device: &Device) -> Self {
-        let sees_all = queries == 1 && starts.iter().all(|&start| start == 0);
-        let needs_mask = !sees_all && !device::is_cpu(device);
+        let values: Vec<i32> = starts.iter().map(|&start| start as i32).collect();
+        let data = TensorData::new(values, [starts.len()]);
         Self {
             starts: starts.into(),
-            mask: needs_mask.then(|| mask(starts, queries, keys, device)),
+            queries,
+            keys,
+            on_device: Tensor::from_data(data, (device, DType::I32)),
         }
+    }
+
+    /// What is added to the scores where plain tensor functions attend.
+    ///
+    /// # Shapes
+    /// `[B or 1, 1, T, L]`.
+    pub fn mask(&self) -> Tensor<4> {
+        let (queries, keys) = (self.queries, self.keys);
+        let mut values = vec![HIDDEN; self.starts.len() * queries * keys];
+        for (row, &start) in self.starts.iter().enumerate() {
+            for query in 0..queries {
+                let own = keys - queries + query;
+                let line = (row * queries + query) * keys;
+                values[line + start.min(own)..=line + own].fill(0.0);
+            }
+        }
+        let shape = [self.starts.len(), 1, queries, keys];
+        Tensor::from_data(TensorData::new(values, shape), &self.on_device.device())
     }
 }
 
@@ -53,13 +86,15 @@ pub fn attention(
     values: Tensor<4>,
     sight: &Sight,
 ) -> Tensor<3> {
-    #[cfg(feature = "flex")]
-    if device::is_cpu(&queries.device()) {
-        let dtype = queries.dtype();
+    let dtype = queries.dtype();
+    if device::is_cpu(&queries.device()) && dtype != DType::F32 {
         let [queries, keys, values] = [queries, keys, values].map(|heads| heads.cast(DType::F32));
-        return flex::attention(queries, keys, values, sight.starts.clone()).cast(dtype);
+        return attention(queries, keys, values, sight).cast(dtype);
     }
-    attention_reference(queries, keys, values, sight.mask.clone())
+    let (queries, keys) = (queries.into_dispatch(), keys.into_dispatch());
+    let (values, starts) = (values.into_dispatch(), sight.on_device.clone());
+    let output = Dispatch::causal_attention(queries, keys, values, starts.into_dispatch());
+    Tensor::from_dispatch(output)
 }
 
 /// The same from plain tensor functions, with `mask` `[B or 1, 1, T, L]` added to the scores.
@@ -89,17 +124,98 @@ pub fn attention_reference(
     heads.swap_dims(1, 2).reshape([b, t, h * d])
 }
 
-fn mask(starts: &[usize], queries: usize, keys: usize, device: &Device) -> Tensor<4> {
-    let mut values = vec![HIDDEN; starts.len() * queries * keys];
-    for (row, &start) in starts.iter().enumerate() {
-        for query in 0..queries {
-            let own = keys - queries + query;
-            let line = (row * queries + query) * keys;
-            values[line + start.min(own)..=line + own].fill(0.0);
+/// Backends with the operation.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Flex: cfg(feature = "flex"),
+    Autodiff,
+    Fusion: cfg(any(feature = "wgpu", feature = "cuda"))
+)]
+pub trait AttentionBackend: Backend {
+    /// `[B, H, T, D]`, twice `[B, K, L, D]` and `[B or 1]` to `[B, T, H·D]`.
+    #[fusion(
+        dtype = queries,
+        shape = Shape::new([queries[0], queries[2], queries[1] * queries[3]])
+    )]
+    fn causal_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        starts: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients with respect to queries, keys and values from that of the output.
+    #[fusion(meta = |queries, keys, values, _starts, _gradient| {
+        (queries.clone(), keys.clone(), values.clone())
+    })]
+    fn causal_attention_gradients(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        starts: IntTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B, C> {
+    fn causal_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        starts: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let prepared = AttentionStep
+            .prepare::<C>([queries.node(), keys.node(), values.node()])
+            .compute_bound()
+            .stateful();
+        let (queries, keys) = (queries.into_primitive(), keys.into_primitive());
+        let values = values.into_primitive();
+        match prepared {
+            OpsKind::Tracked(step) => {
+                let held = (
+                    queries.clone(),
+                    keys.clone(),
+                    values.clone(),
+                    starts.clone(),
+                );
+                step.finish(held, B::causal_attention(queries, keys, values, starts))
+            }
+            OpsKind::UnTracked(step) => {
+                step.finish(B::causal_attention(queries, keys, values, starts))
+            }
         }
     }
-    let shape = [starts.len(), 1, queries, keys];
-    Tensor::from_data(TensorData::new(values, shape), device)
+
+    fn causal_attention_gradients(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: IntTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("gradients are taken below the graph")
+    }
+}
+
+/// The step of the autodiff graph; parents are queries, keys and values.
+#[derive(Debug)]
+struct AttentionStep;
+
+impl<B: AttentionBackend> Backward<B, 3> for AttentionStep {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, IntTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (queries, keys, values, starts) = ops.state;
+        let gradient = grads.consume::<B>(&ops.node);
+        let (for_queries, for_keys, for_values) =
+            B::causal_attention_gradients(queries, keys, values, starts, gradient);
+        let gradients = [for_queries, for_keys, for_values];
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,8 +263,8 @@ mod tests {
         let [_, _, _, t, l, _] = case;
         let device = Device::flex();
         let sight = Sight::new(starts, t, l, &device);
+        let mask = sight.mask().autodiff();
         let found = outputs(case, &move |q, k, v| attention(q, k, v, &sight));
-        let mask = mask(starts, t, l, &device).autodiff();
         let plain = move |q, k, v| attention_reference(q, k, v, Some(mask.clone()));
         let expected = outputs(case, &plain);
         for (found, expected) in found.iter().zip(&expected) {

@@ -6,6 +6,7 @@
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::features::Plane;
+use burn_cubecl::cubecl::std::tensor::copy_into;
 use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -73,6 +74,15 @@ pub(super) fn units(client: &Client, count: usize) -> (CubeCount, CubeDim) {
 pub(super) fn empty(other: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (other.client.clone(), other.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), dtype)
+}
+
+/// The same numbers in new memory.
+pub(super) fn copy(tensor: &CubeTensor) -> CubeTensor {
+    let output = empty(tensor, tensor.meta.shape().clone(), tensor.dtype);
+    let [element] = types([tensor]);
+    let (from, to) = (tensor.clone().binding(), output.clone().binding());
+    copy_into(&tensor.client, from, to, element);
+    output
 }
 
 /// Number types of tensors in memory.

@@ -17,6 +17,7 @@ mod rms_norm;
 mod rotate_half;
 mod sample;
 mod shader;
+mod sum_of_squares;
 mod swiglu;
 mod token_logprobs;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -37,7 +38,8 @@ pub use linear::{LinearBackend, linear, matmul_f32};
 pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
-pub use swiglu::{swiglu, swiglu_reference};
+pub use sum_of_squares::sum_of_squares;
+pub use swiglu::{swiglu, swiglu_joined, swiglu_reference};
 pub use token_logprobs::{
     GPU_TILE_VALUES, HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs,
     head_gradients, token_logprobs,

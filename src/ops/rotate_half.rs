@@ -2,25 +2,39 @@
 //! (RoFormer, arXiv:2104.09864).
 //!
 //! `y = x ⊙ cos + rot(x) ⊙ sin` with `rot([a, b]) = [−b, a]` on the two halves of a head. The gradient
-//! turns back: the same with `−sin`. On the CPU one pass in the heads' own memory where no one else
-//! holds it; elsewhere plain tensor functions, which Burn fuses.
+//! turns back: the same with `−sin`. One pass each way: on the CPU in the heads' own memory where no
+//! one else holds it; on GPUs from and to any order of heads and tokens.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 
-use burn::tensor::Tensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Tensor};
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+
+use crate::device;
 
 /// Rotates every head by the angles of its position.
+///
+/// On GPUs the heads may be shorter numbers than the angles, and the result lies in memory head by
+/// head, `[B, H, T, D]`, as attention reads it.
 ///
 /// # Shapes
 /// `heads` `[B, T, H, D]`, `cos` and `sin` `[B or 1, T, 1, D]`, equal in both halves of `D`; returns
 /// `[B, T, H, D]`.
 pub fn rotate_half(heads: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if super::is_on_cpu(&heads) {
-        return flex::rotate_half(heads, cos.clone(), sin.clone());
+    if device::is_cpu(&heads.device()) && heads.dtype() != DType::F32 {
+        return rotate_half_reference(heads, cos, sin);
     }
-    rotate_half_reference(heads, cos, sin)
+    let (cos, sin) = (cos.clone().into_dispatch(), sin.clone().into_dispatch());
+    Tensor::from_dispatch(Dispatch::rotate_half(heads.into_dispatch(), cos, sin))
 }
 
 /// The same from plain tensor functions: what every backend must agree with.
@@ -33,6 +47,68 @@ pub fn rotate_half_reference(heads: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>)
     let second = heads.clone().narrow(3, half, half);
     let rotated = Tensor::cat(vec![second.neg(), first], 3);
     heads * cos.clone() + rotated * sin.clone()
+}
+
+/// Backends with the operation.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Flex: cfg(feature = "flex"),
+    Autodiff,
+    Fusion: cfg(any(feature = "wgpu", feature = "cuda"))
+)]
+pub trait RotateHalfBackend: Backend {
+    /// `[B, T, H, D]` and twice `[B or 1, T, 1, D]` to `[B, T, H, D]`.
+    #[fusion(dtype = heads, shape = heads)]
+    fn rotate_half(
+        heads: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Turns the gradient back: that of the heads.
+    #[fusion(dtype = gradient, shape = gradient)]
+    fn rotate_half_gradient(
+        gradient: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::rotate_half(gradient, cos, Self::float_neg(sin))
+    }
+}
+
+impl<B: RotateHalfBackend, C: CheckpointStrategy> RotateHalfBackend for Autodiff<B, C> {
+    fn rotate_half(
+        heads: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let prepared = RotateHalfStep
+            .prepare::<C>([heads.node()])
+            .compute_bound()
+            .stateful();
+        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+        let output = B::rotate_half(heads.into_primitive(), cos.clone(), sin.clone());
+        match prepared {
+            OpsKind::Tracked(step) => step.finish((cos, sin), output),
+            OpsKind::UnTracked(step) => step.finish(output),
+        }
+    }
+}
+
+/// The step of the autodiff graph; its parent is the heads.
+#[derive(Debug)]
+struct RotateHalfStep;
+
+impl<B: RotateHalfBackend> Backward<B, 1> for RotateHalfStep {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (cos, sin) = ops.state;
+        let gradient = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::rotate_half_gradient(gradient, cos, sin));
+        }
+    }
 }
 
 #[cfg(test)]

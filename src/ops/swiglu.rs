@@ -1,24 +1,51 @@
 //! The gate of a feed-forward block (SwiGLU, arXiv:2002.05202): `silu(a) ⊙ b`.
 //!
 //! With `s = sigmoid(a)` and the gradient `g` of the product: `da = g ⊙ b ⊙ s ⊙ (1 + a (1 − s))`,
-//! `db = g ⊙ a ⊙ s`. On the CPU one pass each way, and only `a` and `b` are kept for the way back;
-//! elsewhere plain tensor functions, which Burn fuses.
+//! `db = g ⊙ a ⊙ s`. One pass each way, in f32 whatever the operands, and only `a` and `b` are kept
+//! for the way back.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod joined;
 
-use burn::tensor::{Tensor, activation::silu};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Tensor, activation::silu};
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+
+use crate::device;
 
 /// `silu(gate) ⊙ up`.
 ///
 /// # Shapes
 /// All the same.
 pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    #[cfg(feature = "flex")]
-    if super::is_on_cpu(&gate) {
-        return flex::swiglu(gate, up);
+    if device::is_cpu(&gate.device()) && gate.dtype() != DType::F32 {
+        return swiglu_reference(gate, up);
     }
-    swiglu_reference(gate, up)
+    let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
+    Tensor::from_dispatch(Dispatch::swiglu(gate, up))
+}
+
+/// The same from gate and up next to each other, as one product gives them.
+///
+/// # Shapes
+/// `joined` `[B, T, 2 I]`, the gate first; returns `[B, T, I]`.
+pub fn swiglu_joined(joined: Tensor<3>) -> Tensor<3> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if !device::is_cpu(&joined.device()) {
+        return joined::swiglu(joined);
+    }
+    let width = joined.dims()[2] / 2;
+    let gate = joined.clone().narrow(2, 0, width);
+    swiglu(gate, joined.narrow(2, width, width))
 }
 
 /// The same from plain tensor functions: what every backend must agree with.
@@ -27,6 +54,70 @@ pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
 /// As [`swiglu`].
 pub fn swiglu_reference(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     silu(gate) * up
+}
+
+/// Backends with the operation.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Flex: cfg(feature = "flex"),
+    Autodiff,
+    Fusion: cfg(any(feature = "wgpu", feature = "cuda"))
+)]
+pub trait SwigluBackend: Backend {
+    /// `silu(gate) ⊙ up`.
+    #[fusion(dtype = gate, shape = gate)]
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Gradients with respect to gate and up.
+    #[fusion(meta = |gate, up, _gradient| (gate.clone(), up.clone()))]
+    fn swiglu_gradients(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let share = Self::sigmoid(gate.clone());
+        let silu = Self::float_mul(gate.clone(), share.clone());
+        let slope = Self::float_add_scalar(Self::float_sub(gate, silu.clone()), 1.0.into());
+        let slope = Self::float_mul(share, slope);
+        let for_gate = Self::float_mul(Self::float_mul(gradient.clone(), up), slope);
+        (for_gate, Self::float_mul(gradient, silu))
+    }
+}
+
+impl<B: SwigluBackend, C: CheckpointStrategy> SwigluBackend for Autodiff<B, C> {
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = SwigluStep
+            .prepare::<C>([gate.node(), up.node()])
+            .compute_bound()
+            .stateful();
+        let (gate, up) = (gate.into_primitive(), up.into_primitive());
+        match prepared {
+            OpsKind::Tracked(step) => {
+                let output = B::swiglu(gate.clone(), up.clone());
+                step.finish((gate, up), output)
+            }
+            OpsKind::UnTracked(step) => step.finish(B::swiglu(gate, up)),
+        }
+    }
+}
+
+/// The step of the autodiff graph; parents are gate and up.
+#[derive(Debug)]
+struct SwigluStep;
+
+impl<B: SwigluBackend> Backward<B, 2> for SwigluStep {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (gate, up) = ops.state;
+        let gradient = grads.consume::<B>(&ops.node);
+        let (for_gate, for_up) = B::swiglu_gradients(gate, up, gradient);
+        for (node, gradient) in ops.parents.into_iter().zip([for_gate, for_up]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,101 +3,44 @@
 mod rows;
 
 use std::ops::Range;
-use std::sync::Arc;
 
+use burn::backend::Backend;
 use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{Shape, Tensor, TensorData};
-use burn_autodiff::Autodiff;
-use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::{Shape, TensorData};
 use rayon::prelude::*;
 
 use self::rows::{NewestQuery, Probabilities, ScoreGradients};
+use super::AttentionBackend;
 use crate::ops::lanes;
 
 /// Queries taken together: few, since about half a block of keys is taken that a query does not see.
 const BLOCK: usize = 64;
 
-/// [`super::attention`] of tensors on the CPU.
-pub(super) fn attention(
-    queries: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
-    starts: Arc<[usize]>,
-) -> Tensor<3> {
-    let (queries, keys) = (queries.into_dispatch(), keys.into_dispatch());
-    let output = Dispatch::attention(queries, keys, values.into_dispatch(), starts);
-    Tensor::from_dispatch(output)
-}
-
-/// Backends with the operation.
-#[backend_extension(Flex, Autodiff)]
-pub trait AttentionBackend: Backend {
-    /// `[B, H, T, D]` and twice `[B, K, L, D]` to `[B, T, H·D]`.
-    fn attention(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        starts: Arc<[usize]>,
-    ) -> FloatTensor<Self>;
-}
-
 impl AttentionBackend for Flex {
-    fn attention(
+    fn causal_attention(
         queries: FlexTensor,
         keys: FlexTensor,
         values: FlexTensor,
-        starts: Arc<[usize]>,
+        starts: FlexTensor,
     ) -> FlexTensor {
-        let heads = Heads::new(queries, keys, values, starts);
+        let heads = Heads::new(queries, keys, values, &starts);
         match heads.t {
             1 => heads.attend_newest(),
             _ => heads.attend(),
         }
     }
-}
 
-impl<C: CheckpointStrategy> AttentionBackend for Autodiff<Flex, C> {
-    fn attention(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        starts: Arc<[usize]>,
-    ) -> FloatTensor<Self> {
-        let prepared = AttentionStep
-            .prepare::<C>([queries.node(), keys.node(), values.node()])
-            .compute_bound()
-            .stateful();
-        let (queries, keys) = (queries.into_primitive(), keys.into_primitive());
-        let values = values.into_primitive();
-        let heads = Heads::new(queries, keys, values, starts);
-        let output = heads.attend();
-        match prepared {
-            OpsKind::Tracked(step) => step.finish(heads, output),
-            OpsKind::UnTracked(step) => step.finish(output),
-        }
-    }
-}
-
-/// The step of the autodiff graph; parents are queries, keys and values.
-#[derive(Debug)]
-struct AttentionStep;
-
-impl Backward<Flex, 3> for AttentionStep {
-    type State = Heads;
-
-    fn backward(self, ops: Ops<Heads, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node);
-        let gradients = ops.state.gradients(gradient);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+    fn causal_attention_gradients(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        starts: FlexTensor,
+        gradient: FlexTensor,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let heads = Heads::new(queries, keys, values, &starts);
+        let [for_queries, for_keys, for_values] = heads.gradients(gradient);
+        (for_queries, for_keys, for_values)
     }
 }
 
@@ -107,7 +50,7 @@ struct Heads {
     queries: FlexTensor,
     keys: FlexTensor,
     values: FlexTensor,
-    starts: Arc<[usize]>,
+    starts: Vec<usize>,
     /// Rows, key-value heads, query heads of each, queries, keys, head width.
     b: usize,
     k: usize,
@@ -119,19 +62,14 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(
-        queries: FlexTensor,
-        keys: FlexTensor,
-        values: FlexTensor,
-        starts: Arc<[usize]>,
-    ) -> Self {
+    fn new(queries: FlexTensor, keys: FlexTensor, values: FlexTensor, starts: &FlexTensor) -> Self {
         let [b, h, t, d] = queries.layout().shape().dims();
         let [_, k, l, _] = keys.layout().shape().dims();
         Self {
             queries,
             keys,
             values,
-            starts,
+            starts: host_starts(starts),
             b,
             k,
             g: h / k,
@@ -341,6 +279,12 @@ fn add(sum: &mut [f32], summand: &FlexTensor) {
 
 fn product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
     matmul::<Flex>(a, b)
+}
+
+fn host_starts(starts: &FlexTensor) -> Vec<usize> {
+    let starts = starts.to_contiguous();
+    let starts = starts.storage::<i32>().iter();
+    starts.map(|&start| start as usize).collect()
 }
 
 fn matmul<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {

@@ -1,73 +1,18 @@
 //! Half-rotation on the CPU backend: one pass.
 
 use burn::backend::flex::{Flex, FlexTensor};
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
-use burn_autodiff::Autodiff;
-use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use macerator::{Simd, WithSimd};
 
+use super::RotateHalfBackend;
 use crate::ops::lanes;
-
-/// [`super::rotate_half`] of tensors on the CPU.
-pub(super) fn rotate_half(heads: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
-    let (heads, cos) = (heads.into_dispatch(), cos.into_dispatch());
-    Tensor::from_dispatch(Dispatch::rotate_half(heads, cos, sin.into_dispatch()))
-}
-
-/// Backends with the operation.
-#[backend_extension(Flex, Autodiff)]
-pub trait RotateHalfBackend: Backend {
-    /// `[B, T, H, D]` and twice `[B or 1, T, 1, D]` to `[B, T, H, D]`.
-    fn rotate_half(
-        heads: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
-}
 
 impl RotateHalfBackend for Flex {
     fn rotate_half(heads: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
         turn(heads, &cos, &sin, 1.0)
     }
-}
 
-impl<C: CheckpointStrategy> RotateHalfBackend for Autodiff<Flex, C> {
-    fn rotate_half(
-        heads: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let prepared = RotateHalfStep
-            .prepare::<C>([heads.node()])
-            .compute_bound()
-            .stateful();
-        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-        let output = turn(heads.into_primitive(), &cos, &sin, 1.0);
-        match prepared {
-            OpsKind::Tracked(step) => step.finish((cos, sin), output),
-            OpsKind::UnTracked(step) => step.finish(output),
-        }
-    }
-}
-
-/// The step of the autodiff graph; its parent is the heads.
-#[derive(Debug)]
-struct RotateHalfStep;
-
-impl Backward<Flex, 1> for RotateHalfStep {
-    type State = (FlexTensor, FlexTensor);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (cos, sin) = ops.state;
-        let gradient = grads.consume::<Flex>(&ops.node);
-        if let [Some(node)] = ops.parents {
-            grads.register::<Flex>(node.id, turn(gradient, &cos, &sin, -1.0));
-        }
+    fn rotate_half_gradient(gradient: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
+        turn(gradient, &cos, &sin, -1.0)
     }
 }
 

@@ -27,14 +27,10 @@ pub(super) fn gradient_norm(gradients: &mut [Tensor<2>], workers: &Workers) -> R
             sum += workers.map(runs, sum_of_squares).iter().sum::<f64>();
             *gradient = floats.into_tensor();
         } else {
-            pending.push(gradient.clone().square().sum());
+            pending.push(gradient.clone());
         }
     }
-    if !pending.is_empty() {
-        // One transfer for all.
-        let sums = ops::read_floats(Tensor::<1>::cat(pending, 0))?;
-        sum += sums.into_iter().map(f64::from).sum::<f64>();
-    }
+    sum += ops::sum_of_squares(&pending)?;
     Ok(sum.sqrt())
 }
 

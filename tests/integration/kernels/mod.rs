@@ -2,7 +2,11 @@
 //!
 //! They run on the first adapter that wgpu finds, a software one included.
 
+mod attention;
+mod optimizer;
 mod rms_norm;
+mod rotate_half;
+mod swiglu;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use emberl::ops;
