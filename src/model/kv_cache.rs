@@ -1,6 +1,6 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use super::Decoder;
 
@@ -28,7 +28,7 @@ impl KvCache {
     pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
         let config = decoder.config();
         let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
-        let (device, dtype) = (decoder.device(), decoder.dtype());
+        let (device, dtype) = (decoder.device(), DType::from(decoder.dtype()));
         let layers = (0..config.num_hidden_layers)
             .map(|_| LayerCache {
                 keys: Some(Tensor::zeros(shape, (&device, dtype))),

@@ -53,7 +53,13 @@ fn wgpu_draws_do_not_depend_on_neighbours_and_have_the_models_logprobs() {
 
 /// Prompts of different lengths, two of them alike, more than a few rows hold.
 fn requests() -> Vec<GenerationRequest> {
-    let prompts: [&[u32]; 5] = [&[1, 2], &[5, 6, 7, 8, 9], &[5, 6, 7, 8, 9], &[4], &[30, 31, 2]];
+    let prompts: [&[u32]; 5] = [
+        &[1, 2],
+        &[5, 6, 7, 8, 9],
+        &[5, 6, 7, 8, 9],
+        &[4],
+        &[30, 31, 2],
+    ];
     let request = |(index, prompt): (usize, &&[u32])| GenerationRequest {
         prompt: prompt.to_vec(),
         seed: Seed::new(7).child(index as u64),
@@ -83,7 +89,8 @@ fn scores(decoder: &Decoder, prompt: &[u32], completion: &[u32]) -> Vec<f32> {
     let logprobs = burn::tensor::activation::log_softmax(logits, 1);
     let [_, vocabulary] = logprobs.dims();
     let logprobs = emberl::ops::read_floats(logprobs).expect("the host works");
-    let of = |(at, id): (usize, &u32)| logprobs[(prompt.len() - 1 + at) * vocabulary + *id as usize];
+    let of =
+        |(at, id): (usize, &u32)| logprobs[(prompt.len() - 1 + at) * vocabulary + *id as usize];
     completion.iter().enumerate().map(of).collect()
 }
 
@@ -100,6 +107,9 @@ fn decoder(family: &str, device: &Device) -> Decoder {
 fn assert_close(found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-4, "{found} against {expected}");
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{found} against {expected}"
+        );
     }
 }

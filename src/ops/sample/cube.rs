@@ -10,7 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::SampleFilters;
-use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, UNITS, draw_row};
+use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, UNITS, draw_row};
 
 /// Backends that run the kernel.
 #[backend_extension(Cube, Fusion)]
@@ -68,7 +68,12 @@ fn sample_kernel(
     #[comptime] kinds: FilterKinds,
 ) {
     let row = CUBE_POS_X as usize;
-    let drawn = draw_row(logits, streams, row, &numbers, kinds);
+    let stream = RowStream {
+        low: streams[3 * row],
+        high: streams[3 * row + 1],
+        counter: streams[3 * row + 2],
+    };
+    let drawn = draw_row(logits, row, &stream, &numbers, kinds);
     if UNIT_POS_X == 0 {
         ids[row] = i32::cast_from(drawn.id);
         logprobs[row] = drawn.logprob;

@@ -37,6 +37,14 @@ pub(in crate::ops) struct DrawNumbers {
     min_p: f32,
 }
 
+/// A row's seed and its counter.
+#[derive(CubeType, Clone, Copy)]
+pub(in crate::ops) struct RowStream {
+    pub low: u32,
+    pub high: u32,
+    pub counter: u32,
+}
+
 /// A drawn token.
 #[derive(CubeType, Clone, Copy)]
 pub(in crate::ops) struct DrawnToken {
@@ -95,12 +103,12 @@ impl DrawNumbersLaunch {
     }
 }
 
-/// Draws the token of `row`; `streams` holds each row's seed, low half first, and its counter.
+/// Draws the token of `row`.
 #[cube]
 pub(in crate::ops) fn draw_row(
     logits: &Tensor<f32>,
-    streams: &Tensor<u32>,
     row: usize,
+    stream: &RowStream,
     numbers: &DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) -> DrawnToken {
@@ -156,15 +164,12 @@ pub(in crate::ops) fn draw_row(
     let total = sum_of_units(own, &mut floats, UNITS);
     let mut drawn = likeliest;
     if comptime!(!kinds.is_greedy) {
-        let low = streams[3 * row];
-        let high = streams[3 * row + 1];
-        let counter = streams[3 * row + 2];
         let mut best = LOWEST.runtime();
         let mut best_id = u32::MAX.runtime();
         let mut block = unit;
         while 4 * block < vocabulary {
             let mut words = Array::<u32>::new(4usize);
-            philox(&mut words, block, counter, low, high);
+            philox(&mut words, block, stream.counter, stream.low, stream.high);
             #[unroll]
             for part in 0..4u32 {
                 let id = 4 * block + part;

@@ -5,7 +5,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::SampleFilters;
 use crate::ops::decode::launch::grid;
-use crate::ops::sample::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, UNITS, draw_row};
+use crate::ops::sample::draw::{
+    DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, UNITS, draw_row,
+};
 
 /// The rows that draw and what they keep.
 pub struct Drawn<'a> {
@@ -73,7 +75,12 @@ fn draw_kernel(
     #[comptime] kinds: FilterKinds,
 ) {
     let row = CUBE_POS_X as usize;
-    let drawn = draw_row(logits, streams, row, &numbers, kinds);
+    let stream = RowStream {
+        low: streams[3 * row],
+        high: streams[3 * row + 1],
+        counter: streams[3 * row + 2],
+    };
+    let drawn = draw_row(logits, row, &stream, &numbers, kinds);
     if UNIT_POS_X == 0 {
         let clock = clocks[row];
         let place = (clock * rows) as usize + row;
@@ -81,7 +88,7 @@ fn draw_kernel(
         ring_logprobs[place] = drawn.logprob;
         ids[row] = drawn.id;
         clocks[row] = (clock + 1) % ring;
-        streams[3 * row + 2] = streams[3 * row + 2] + 1;
+        streams[3 * row + 2] = stream.counter + 1;
         if lengths[row] + 1 < capacity {
             lengths[row] = lengths[row] + 1;
         }
