@@ -9,9 +9,10 @@ use crate::device;
 /// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
 pub const TILE_VALUES: usize = 1 << 24;
 
-/// The same on a GPU, where a tile should be a few large kernels: 256 MiB of f32. With as many
-/// halves of `dz` and the rounded head of 152 thousand entries 896 wide that is 0.7 GB.
-pub const GPU_TILE_VALUES: usize = 1 << 26;
+/// The same on a GPU, where a tile should be a few large kernels: 128 MiB of f32, the most that every
+/// device binds at once. With as many halves of `dz` and the rounded head of 152 thousand entries 896
+/// wide that is half a gigabyte.
+pub const GPU_TILE_VALUES: usize = 1 << 25;
 
 /// Entries of a tile on a GPU are a multiple of this, so that its rows are read in whole vectors.
 const TILE_UNIT: usize = 64;
@@ -82,12 +83,15 @@ pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
 /// Entries of a tile of `vocabulary` for `tokens` tokens; on a GPU all tiles are about as large, so
 /// that one kernel is tuned for them.
 fn tile_entries(tokens: usize, vocabulary: usize, is_cpu: bool) -> usize {
-    let most = |values: usize| (values / tokens.max(1)).clamp(1, vocabulary.max(1));
     if is_cpu {
-        return most(TILE_VALUES);
+        return (TILE_VALUES / tokens.max(1)).clamp(1, vocabulary.max(1));
     }
-    let tiles = vocabulary.div_ceil(most(GPU_TILE_VALUES)).max(1);
-    vocabulary.div_ceil(tiles).next_multiple_of(TILE_UNIT)
+    let most = GPU_TILE_VALUES / tokens.max(1) / TILE_UNIT * TILE_UNIT;
+    let tiles = vocabulary.div_ceil(most.max(TILE_UNIT)).max(1);
+    vocabulary
+        .div_ceil(tiles)
+        .next_multiple_of(TILE_UNIT)
+        .max(TILE_UNIT)
 }
 
 #[cfg(test)]
@@ -96,10 +100,12 @@ mod tests {
 
     #[test]
     fn tiles_of_a_gpu_are_even_and_those_of_the_cpu_as_large_as_can_be() {
-        // 2^24 / 4096 = 4096; 151,936 entries are 10 tiles of 2^26 / 4096 = 16,384 at most, which
-        // makes 15,193.6 each, and of that the next multiple of 64.
+        // 2^24 / 4096 = 4096; 151,936 entries are 19 tiles of 2^25 / 4096 = 8192 at most, which makes
+        // 7996.6 each, and of that the next multiple of 64.
         assert_eq!(tile_entries(4096, 151_936, true), 4096);
-        assert_eq!(tile_entries(4096, 151_936, false), 15_232);
+        assert_eq!(tile_entries(4096, 151_936, false), 8000);
+        // 2^25 / 4200 = 7989, of which 7936 are whole units.
+        assert_eq!(tile_entries(4200, 15_900, false), 5312);
         assert_eq!(tile_entries(7, 100, true), 100);
         assert_eq!(tile_entries(7, 100, false), 128);
         assert_eq!(tile_entries(0, 0, false), 64);

@@ -60,7 +60,7 @@ fn wrong_options_end_with_code_2() {
     let room = Room::new();
     room.write("in.jsonl", "{\"input_ids\": [1]}\n");
     let folder = room.folder.path().to_str().expect("UTF-8");
-    let score: [(&[&str], &str); 4] = [
+    let score: [(&[&str], &str); 5] = [
         (
             &["--temperature", "0"],
             "`--temperature`: is 0, must be above 0",
@@ -68,6 +68,10 @@ fn wrong_options_end_with_code_2() {
         (&["--batch", "0"], "--batch"),
         (&["--output", folder], "--output"),
         (&["--frobnicate"], "--frobnicate"),
+        (
+            &["--precision", "f8"],
+            "unknown variant `f8`, expected one of `auto`",
+        ),
     ];
     let generate: [(&[&str], &str); 5] = [
         (&["--top-p", "0"], "`--top-p`: must be above 0"),

@@ -39,6 +39,23 @@ fn score_gives_the_recorded_logprobs() {
 }
 
 #[test]
+fn score_in_bf16_is_close_to_that_in_f32_and_not_the_same() {
+    let room = Room::new();
+    let line = json!({"input_ids": (1..40).collect::<Vec<u32>>()});
+    let score = |precision: &str| {
+        let options = ["--precision", precision];
+        let records = room.records("score", &options, std::slice::from_ref(&line));
+        floats(&records[0]["logprobs"])
+    };
+    let (whole, halves) = (score("f32"), score("bf16"));
+    assert_eq!(whole, score("auto"), "the CPU computes in f32 unless told");
+    assert_ne!(whole, halves);
+    for (whole, halves) in whole.iter().zip(&halves) {
+        assert!((whole - halves).abs() < 0.1, "{halves}, not {whole}");
+    }
+}
+
+#[test]
 fn score_keeps_lines_and_their_other_fields_in_order() {
     let room = Room::new();
     let long: Vec<u32> = (1..40).collect();
