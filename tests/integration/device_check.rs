@@ -99,9 +99,20 @@ fn device_and_model_that_are_not_there_are_told_apart() {
     assert!(complaint(&output).contains("no-such-folder"));
 }
 
+#[test]
+fn the_cpu_is_not_tuned() {
+    let output = devices(&["--tune", "no-such-folder", "--device", "cpu"]);
+    assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
+    assert!(complaint(&output).contains("expected a GPU"));
+}
+
 fn check(options: &[&str]) -> Output {
+    devices(&[&["--check"], options].concat())
+}
+
+fn devices(options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_emberl"))
-        .args(["devices", "--check"])
+        .arg("devices")
         .args(options)
         .stdin(Stdio::null())
         .env_remove("RUST_LOG")

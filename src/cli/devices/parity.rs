@@ -65,7 +65,7 @@ const ELEMENTWISE: f64 = 1e-4;
 const GRADIENT_SLACK: f64 = 10.0;
 
 /// The largest tolerance: a result of noise or zeros differs by 1.
-const LOOSEST: f64 = 0.2;
+const LOOSEST: f64 = 0.3;
 
 /// Runs all checks on the device, the model's in the precision that is asked for, else in `f32` and in
 /// what the device computes in by itself; `report` hears of each as it is done.
@@ -164,7 +164,7 @@ impl Exactness {
     /// That of a model in this precision on this device.
     fn of(spec: &DeviceSpec, precision: Precision) -> Self {
         let (dtype, tolerance) = match (precision, spec) {
-            (Precision::Bf16, _) => ("bf16", 3e-2),
+            (Precision::Bf16, _) => ("bf16", 6e-2),
             (Precision::F16, _) => ("f16", 1e-2),
             // Burn's CUDA matrix products round their factors to 11 significant bits.
             (_, DeviceSpec::Cuda(_)) => ("tf32", 5e-3),
