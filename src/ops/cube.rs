@@ -182,3 +182,68 @@ fn both(first: f32, second: f32, #[comptime] how: Fold) -> f32 {
         max(first, second)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "wgpu")]
+mod tests {
+    use burn::backend::ops::FloatTensorOps;
+    use burn::backend::{DispatchDevice, TensorMetadata};
+    use burn::tensor::TensorData;
+    use burn_cubecl::CubeBackend;
+    use burn_cubecl::ops::into_data_sync;
+
+    use super::*;
+    use crate::device::{self, DeviceSpec};
+
+    /// Each unit's sum and maximum of the values, one a unit.
+    #[cube(launch)]
+    fn folded(values: &[f32], output: &mut [f32], #[comptime] block: Block) {
+        let unit = UNIT_POS as usize;
+        let value = values[unit];
+        output[unit] = cube_sum(value, block);
+        output[unit + block.units as usize] = cube_max(value, block);
+    }
+
+    #[test]
+    fn every_unit_has_the_sum_and_maximum_with_planes_or_without() {
+        let Some(adapter) = device::adapters().into_iter().next() else {
+            eprintln!("skipped: no wgpu adapter");
+            return;
+        };
+        let device = device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap();
+        let DispatchDevice::Cube(device) = device.as_dispatch() else {
+            panic!("an adapter is a CubeCL device");
+        };
+        for work in [1, 33, 200] {
+            let with_planes = Block::new(&device.client(), work);
+            let without = Block {
+                plane: 0,
+                ..with_planes
+            };
+            for block in [with_planes, without] {
+                let units = block.units as usize;
+                // 0, -3, 6, -9, ..: n of them, an even number, sum to -3 n / 2.
+                let signs = [1.0, -1.0].into_iter().cycle();
+                let values = signs.zip(0..units).map(|(sign, i)| sign * 3.0 * i as f32);
+                let data = TensorData::new(values.collect::<Vec<f32>>(), [units]);
+                let values = CubeBackend::float_from_data(data, device);
+                let output = empty(&values, [2 * units], values.dtype());
+                folded::launch(
+                    &output.client,
+                    CubeCount::new_single(),
+                    block.dim(),
+                    values.into_buffer_arg(),
+                    output.clone().into_buffer_arg(),
+                    block,
+                );
+                let found: Vec<f32> = into_data_sync(output).try_into_vec().unwrap();
+                let (sum, most) = match units {
+                    1 => (0.0, 0.0),
+                    _ => (-1.5 * units as f32, 3.0 * (units - 2) as f32),
+                };
+                let expected = [vec![sum; units], vec![most; units]].concat();
+                assert_eq!(found, expected, "{block:?}");
+            }
+        }
+    }
+}

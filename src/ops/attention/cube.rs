@@ -38,8 +38,7 @@ impl AttentionBackend for CubeBackend {
             return empty(&queries, [b, t, k * g * d], queries.dtype);
         }
         let heads = Heads::new(dims, queries, keys, values, starts);
-        let output = in_slices(dims, |batches| [heads.attend(batches)]);
-        let [output] = output;
+        let [output] = in_slices(dims, |batches| [heads.attend(batches)]);
         let output = permute(reshape(output, Shape::new([b, k * g, t, d])), &[0, 2, 1, 3]);
         reshape(output, Shape::new([b, t, k * g * d]))
     }
