@@ -105,8 +105,6 @@ fn write(buffer: &mut Option<Tensor<4>>, start: usize, new: Tensor<4>) -> Tensor
     let [rows, heads, tokens, width] = new.dims();
     let end = start + tokens;
     let whole = buffer.take().expect("a buffer is there between writes");
-    // A buffer takes the number type of the first tokens.
-    let whole = whole.cast(new.dtype());
     let whole = whole.slice_assign([0..rows, 0..heads, start..end, 0..width], new);
     let view = whole.clone().narrow(2, 0, end);
     *buffer = Some(whole);

@@ -3,6 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::device;
 use crate::ops::rotate_half;
 
 /// Cosines and sines of every position up to a length, kept on the host.
@@ -57,11 +58,15 @@ impl RotaryTable {
 }
 
 impl Rotation {
-    /// Rotates every head of `heads`, in `f32`.
+    /// Rotates every head of `heads`; in `f32` on the CPU, with arithmetic in `f32` elsewhere.
     ///
     /// # Shapes
     /// `[B, T, H, D]` to the same.
     pub fn apply(&self, heads: Tensor<4>) -> Tensor<4> {
-        rotate_half(heads.cast(DType::F32), &self.cos, &self.sin)
+        let heads = match device::is_cpu(&heads.device()) {
+            true => heads.cast(DType::F32),
+            false => heads,
+        };
+        rotate_half(heads, &self.cos, &self.sin)
     }
 }
