@@ -1,9 +1,8 @@
 //! What a slice holds on its way through the blocks and back, in numbers.
 //!
 //! Of a block, autodiff keeps what its backward steps read: the inputs of both norms and of every
-//! linear map whose weight is trained; queries, keys, values and attended values; of the scores
-//! `[H, T]` a token the shifted ones, their exponentials and the weights; of the gated MLP gate,
-//! sigmoid, `silu`, up and product. Sums, reshapes and rotations keep nothing.
+//! linear map whose weight is trained; queries, keys, values and attended values; gate and up of the
+//! gated MLP. Scores, sums, reshapes and rotations keep nothing.
 
 use super::Sizes;
 use crate::ops::TILE_VALUES;
@@ -17,10 +16,6 @@ const HEAD_TILES_FORWARD: usize = 2;
 const PACKED: usize = 3 << 20;
 /// Tensors of inner width that stand beside a block's graph while it is left.
 const LEAVING_INNER: usize = 2;
-/// Tensors as large as the scores that do.
-const LEAVING_SCORES: usize = 2;
-/// Tensors as large as the scores that a block without a graph has at a time.
-const PASSING_SCORES: usize = 2;
 
 /// Rows of a slice, all of the same width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +49,6 @@ impl SliceShape {
     pub(super) fn tokens(self) -> usize {
         self.rows * self.columns
     }
-
-    fn scores(self, sizes: &Sizes) -> usize {
-        self.tokens() * self.columns * sizes.heads
-    }
 }
 
 impl Sizes {
@@ -73,23 +64,18 @@ impl Sizes {
             + when(is_kept(|on| on.feed_forward_input), self.hidden)
             + when(is_kept(|on| on.product), self.inner);
         let ranks = self.adapter.map_or(0, |adapted| adapted.ranks);
-        let per_token = norms + attention + inputs + ranks + 4 * self.inner;
-        slice.tokens() * per_token + 3 * slice.scores(self)
+        let per_token = norms + attention + inputs + ranks + 2 * self.inner;
+        slice.tokens() * per_token
     }
 
     /// Numbers beside what a block's graph keeps, while it is left.
     fn leaving_block(&self, slice: SliceShape) -> usize {
-        let inner = slice.tokens() * self.inner;
-        // The attention is left last, when what the MLP kept is gone.
-        let attention = (LEAVING_SCORES * slice.scores(self)).saturating_sub(5 * inner);
-        slice.tokens() * 2 * self.hidden + (LEAVING_INNER * inner).max(attention)
+        slice.tokens() * (2 * self.hidden + LEAVING_INNER * self.inner)
     }
 
     /// Numbers that a block holds where there is no way back.
     pub(super) fn passing_block(&self, slice: SliceShape) -> usize {
-        let attention = slice.tokens() * 3 * self.queries + PASSING_SCORES * slice.scores(self);
-        let feed_forward = slice.tokens() * 3 * self.inner;
-        slice.tokens() * 3 * self.hidden + attention.max(feed_forward)
+        slice.tokens() * (3 * self.hidden + 3 * self.queries.max(self.inner))
     }
 
     /// Numbers that the head holds of `tokens` states, their own included.

@@ -253,12 +253,12 @@ mod tests {
     #[test]
     fn learning_holds_what_was_counted_by_hand() {
         // Two rows of three tokens, six tokens. A block keeps of a token: norm inputs 2·8, queries,
-        // keys, values 8+4+4, inputs of linear maps 8+8+8+12, the MLP's four 4·12: 116; and three
-        // times the scores of four heads: 3·4·3 = 36. All in all 6·152 = 912.
-        // At the turn: two blocks and three states of 6·8: 1968; the head of four trained tokens:
+        // keys, values 8+4+4, inputs of linear maps 8+8+8+12, the MLP's two 2·12: 92. All in all
+        // 6·92 = 552.
+        // At the turn: two blocks and three states of 6·8: 1248; the head of four trained tokens:
         // 3 tiles of 4·11, twice 11·8, 11·8 laid out anew, three times 4·8: 492. Gradients: 88.
         let whole = plan(None, false);
-        let activations = 4 * (1968 + 492);
+        let activations = 4 * (1248 + 492);
         let expected = [
             ("process", PROCESS_BYTES),
             ("weights", 4 * 1120),
@@ -275,23 +275,23 @@ mod tests {
 
     #[test]
     fn checkpointing_leaves_one_block_and_the_blocks_inputs() {
-        // End of the way back: all gradients, a block's 912, its leaving (6·16 + 2·6·12 = 240) and
-        // a state of 48: 1120 + 1200 = 2320. The turn: four states of 48 and the larger of head
-        // (492) and block (1152), 1344, and 88 of gradients: less.
+        // End of the way back: all gradients, a block's 552, its leaving (6·16 + 2·6·12 = 240) and
+        // a state of 48: 1120 + 840 = 1960. The turn: four states of 48 and the larger of head
+        // (492) and block (792), 984, and 88 of gradients: less.
         let parts = learning(&plan(None, true));
         assert_eq!(
             parts[3..5],
-            [("gradients", 4 * 1120), ("activations", 4 * 1200)]
+            [("gradients", 4 * 1120), ("activations", 4 * 840)]
         );
     }
 
     #[test]
     fn an_adapter_keeps_inputs_where_it_is_and_shares_the_frozen_weights() {
         let lora: LoraConfig = toml::from_str("rank = 2\ntargets = ['q_proj']").unwrap();
-        // A and B of two blocks: 2·(2·8 + 8·2) = 64 numbers. A token keeps 16 + 16 + 8 + 2 + 48 = 90,
-        // a block 6·(90 + 36) = 756; the head has no gradient: 492 - 176 = 316.
+        // A and B of two blocks: 2·(2·8 + 8·2) = 64 numbers. A token keeps 16 + 16 + 8 + 2 + 24 = 66,
+        // a block 6·66 = 396; the head has no gradient: 492 - 176 = 316.
         let parts = learning(&plan(Some(&lora), false));
-        let activations = 4 * (2 * 756 + 3 * 48 + 316);
+        let activations = 4 * (2 * 396 + 3 * 48 + 316);
         let expected = [
             ("weights", 4 * (1120 + 64)),
             ("optimiser state", 8 * 64),

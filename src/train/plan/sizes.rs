@@ -20,8 +20,6 @@ pub(in crate::train) struct Sizes {
     pub hidden: usize,
     /// Inner width of the feed-forward block.
     pub inner: usize,
-    /// Query heads.
-    pub heads: usize,
     /// Width of all query heads together.
     pub queries: usize,
     /// Width of all key heads together.
@@ -92,7 +90,6 @@ impl Sizes {
             blocks: config.num_hidden_layers,
             hidden: config.hidden_size,
             inner: config.intermediate_size,
-            heads: config.num_attention_heads,
             queries: config.num_attention_heads * config.head_dim,
             keys: config.num_key_value_heads * config.head_dim,
             has_head_norms: config.qk_norm(),
