@@ -102,7 +102,7 @@ impl<'a> Slots<'a> {
                 break;
             }
             let rows: Vec<DecodeRow> = self.rows.iter().map(|row| self.place(row)).collect();
-            let drawn = self.program.round(&rows, RING)?;
+            let drawn = self.program.round(&rows, self.steps())?;
             for (row, tokens) in drawn.into_iter().enumerate() {
                 self.keep(row, &tokens, on_finished)?;
             }
@@ -111,6 +111,13 @@ impl<'a> Slots<'a> {
         Ok(completions
             .map(|completion| completion.expect("every request finished"))
             .collect())
+    }
+
+    /// Steps of the next round: no more than some row can use.
+    fn steps(&self) -> usize {
+        let rows = self.rows.iter().flatten();
+        let most = rows.map(|row| self.params.max_completion_tokens - row.ids.len());
+        most.max().unwrap_or(0).min(RING)
     }
 
     /// Where a row stands; a free one says something that nobody hears.

@@ -141,10 +141,12 @@ pub fn head_gradients(
     head_sum: HeadSum,
 ) -> HeadGradients {
     let tiles = tiles(hidden, head);
-    let is_whole = tiles.len() == 1;
+    // Elsewhere a write into part of a tensor copies all of it.
+    let adds_in_place = tiles.len() > 1 && device::is_cpu(&head.device());
+    let mut parts = Vec::new();
     let mut head_sum = match head_sum {
         HeadSum::Frozen => None,
-        HeadSum::Empty if is_whole => Some(None),
+        HeadSum::Empty if !adds_in_place => Some(None),
         HeadSum::Empty => Some(Some(Tensor::zeros(
             head.dims(),
             (&head.device(), DType::F32),
@@ -173,10 +175,13 @@ pub fn head_gradients(
         if let Some(sum) = &mut head_sum {
             let part = matmul_f32(logit_gradients.clone().transpose(), hidden.clone());
             let part = scale.unscale(part);
-            *sum = Some(match sum.take() {
-                Some(sum) => tile.add(sum, part),
-                None => part,
-            });
+            match sum.take() {
+                Some(so_far) if adds_in_place => *sum = Some(tile.add(so_far, part)),
+                so_far => {
+                    *sum = so_far;
+                    parts.push(part);
+                }
+            }
         }
         let part = matmul_f32(logit_gradients, weights);
         hidden_gradient = Some(match hidden_gradient {
@@ -185,9 +190,14 @@ pub fn head_gradients(
         });
     }
     let hidden_gradient = hidden_gradient.expect("a vocabulary has at least one tile");
+    let head = head_sum.flatten();
     HeadGradients {
         hidden: scale.unscale(hidden_gradient),
-        head: head_sum.flatten(),
+        head: match (head, parts.is_empty()) {
+            (head, true) => head,
+            (Some(sum), false) => Some(sum + Tensor::cat(parts, 0)),
+            (None, false) => Some(Tensor::cat(parts, 0)),
+        },
     }
 }
 

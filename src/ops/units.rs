@@ -16,7 +16,7 @@ pub(in crate::ops) fn sum_of_units(
     let mut reach = comptime!(units / 2).runtime();
     while reach > 0 {
         if unit < reach {
-            held[unit] = held[unit] + held[unit + reach];
+            held[unit] += held[unit + reach];
         }
         sync_cube();
         reach /= 2;
@@ -38,7 +38,7 @@ pub(in crate::ops) fn count_of_units(
     let mut reach = comptime!(units / 2).runtime();
     while reach > 0 {
         if unit < reach {
-            held[unit] = held[unit] + held[unit + reach];
+            held[unit] += held[unit + reach];
         }
         sync_cube();
         reach /= 2;

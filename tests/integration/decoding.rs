@@ -94,9 +94,10 @@ fn scores(decoder: &Decoder, prompt: &[u32], completion: &[u32]) -> Vec<f32> {
     completion.iter().enumerate().map(of).collect()
 }
 
+/// The inner width is one that decoding splits.
 fn decoder(family: &str, device: &Device) -> Decoder {
     let config = serde_json::json!({
-        "model_type": family, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "model_type": family, "hidden_size": 32, "intermediate_size": 384, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 61,
         "max_position_embeddings": 64, "tie_word_embeddings": family == "qwen2"
     });

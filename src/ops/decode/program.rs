@@ -18,6 +18,12 @@ use crate::error::{Error, Result};
 /// Runs before a step is recorded: the first tune, the next fill the pools that the recorded one
 /// allocates from.
 const WARM_UPS: usize = 3;
+/// Columns of a chunk are a multiple of this, for loads of several numbers.
+const CHUNK_UNIT: usize = 8;
+/// Fewest columns of a chunk.
+const LEAST_CHUNK: usize = 192;
+/// Most cubes of a product of few rows, 64 columns each.
+const MOST_CUBES: usize = 160;
 
 /// A decoding step over weights and buffers of its own, recorded where the device can.
 pub struct DecodeProgram {
@@ -26,7 +32,7 @@ pub struct DecodeProgram {
     embedding: CubeTensor,
     layers: Vec<Layer>,
     norm: CubeTensor,
-    head: CubeTensor,
+    head: Linear,
     angles: (CubeTensor, CubeTensor),
     rows: Rows,
     scratch: Scratch,
@@ -46,8 +52,12 @@ struct Layer {
     cache: (CubeTensor, CubeTensor),
 }
 
+/// A linear map whose input's columns are split: the products of the chunks are summed by what reads
+/// them, so that a few rows keep a whole GPU busy.
 struct Linear {
+    /// `[S, out, in/S]`.
     weight: CubeTensor,
+    /// `[1, out]`.
     bias: Option<CubeTensor>,
 }
 
@@ -64,11 +74,13 @@ struct Rows {
 /// What a step computes on its way.
 struct Scratch {
     states: CubeTensor,
-    normed: CubeTensor,
+    /// Split for the attention, and whole.
+    normed: [CubeTensor; 2],
     projected: CubeTensor,
     queries: CubeTensor,
     attended: CubeTensor,
-    change: CubeTensor,
+    /// What the attention and the MLP add to the states.
+    changes: [CubeTensor; 2],
     joined: CubeTensor,
     gated: CubeTensor,
     logits: CubeTensor,
@@ -114,9 +126,12 @@ impl DecodeProgram {
                 .map(|layer| Layer::new(layer, &settings, &maker))
                 .collect(),
             norm: primitive(weights.norm.cast(DType::F32)),
-            head: match weights.head {
-                Some(head) => primitive(head.cast(dtype)),
-                None => embedding.clone(),
+            head: Linear {
+                weight: whole(match weights.head {
+                    Some(head) => primitive(head.cast(dtype)),
+                    None => embedding.clone(),
+                }),
+                bias: None,
             },
             embedding,
             angles,
@@ -252,9 +267,10 @@ impl DecodeProgram {
         kernels::embed(&self.embedding, &rows.ids, &scratch.states);
         let mut change = None;
         for layer in &self.layers {
-            let (states, normed) = (&scratch.states, &scratch.normed);
-            kernels::add_norm(states, change, &layer.input_norm, normed, epsilon);
-            self.linear(normed, &layer.attention_in, &scratch.projected)?;
+            let (states, [split, normed]) = (&scratch.states, &scratch.normed);
+            let [attended, fed_forward] = &scratch.changes;
+            kernels::add_norm(states, change, &layer.input_norm, split, epsilon);
+            self.multiply(split, &layer.attention_in, &scratch.projected)?;
             kernels::place_heads(&Heads {
                 projected: &scratch.projected,
                 bias: layer.attention_in.bias.as_ref(),
@@ -267,16 +283,15 @@ impl DecodeProgram {
             });
             let cache = (&layer.cache.0, &layer.cache.1);
             kernels::attend(&scratch.queries, cache, &rows.lengths, &scratch.attended);
-            let attended = flat(&scratch.attended);
-            self.linear(&attended, &layer.attention_out, &scratch.change)?;
-            let added = Some((&scratch.change, layer.attention_out.bias.as_ref()));
+            self.multiply(&scratch.attended, &layer.attention_out, attended)?;
+            let added = Some((attended, layer.attention_out.bias.as_ref()));
             kernels::add_norm(states, added, &layer.output_norm, normed, epsilon);
-            self.linear(normed, &layer.gate_up, &scratch.joined)?;
+            self.multiply(normed, &layer.gate_up, &scratch.joined)?;
             kernels::gate(&scratch.joined, layer.gate_up.bias.as_ref(), &scratch.gated);
-            self.linear(&scratch.gated, &layer.down, &scratch.change)?;
-            change = Some((&scratch.change, layer.down.bias.as_ref()));
+            self.multiply(&scratch.gated, &layer.down, fed_forward)?;
+            change = Some((fed_forward, layer.down.bias.as_ref()));
         }
-        let (states, normed) = (&scratch.states, &scratch.normed);
+        let (states, [_, normed]) = (&scratch.states, &scratch.normed);
         kernels::add_norm(states, change, &self.norm, normed, epsilon);
         self.multiply(normed, &self.head, &scratch.logits)?;
         let from = Draw {
@@ -288,14 +303,10 @@ impl DecodeProgram {
         Ok(())
     }
 
-    fn linear(&self, states: &CubeTensor, linear: &Linear, out: &CubeTensor) -> Result<()> {
-        self.multiply(states, &linear.weight, out)
-    }
-
-    /// `out = states · weightᵀ`.
-    fn multiply(&self, states: &CubeTensor, weight: &CubeTensor, out: &CubeTensor) -> Result<()> {
-        let mut weight = weight.clone();
-        weight.meta.swap(0, 1);
+    /// `out_s = states_s · weight_sᵀ` for every chunk `s`.
+    fn multiply(&self, states: &CubeTensor, linear: &Linear, out: &CubeTensor) -> Result<()> {
+        let mut weight = linear.weight.clone();
+        weight.meta.swap(1, 2);
         let (states, out) = (states.clone(), out.clone());
         let dtype = out.dtype;
         let done = matmul(states, weight, Some(out), MatmulStrategy::default(), dtype);
@@ -325,20 +336,26 @@ impl std::fmt::Debug for DecodeProgram {
 impl Layer {
     fn new(layer: DecodeLayer, settings: &DecodeSettings, maker: &Maker) -> Self {
         let norm = |weight: Tensor<2>| primitive(weight.cast(DType::F32));
-        let linear = |linear: JoinedLinear| Linear {
-            weight: primitive(linear.weight.cast(settings.dtype)),
-            bias: linear.bias.map(norm),
+        let linear = |linear: JoinedLinear, is_split: bool| {
+            let [out, width] = linear.weight.dims();
+            let parts = if is_split { parts(out, width) } else { 1 };
+            let weight = linear.weight.cast(settings.dtype);
+            let weight: Tensor<3> = weight.reshape([out, parts, width / parts]);
+            Linear {
+                weight: primitive(weight.swap_dims(0, 1)),
+                bias: linear.bias.map(norm),
+            }
         };
         let (rows, heads) = (settings.rows, settings.key_heads);
         let shape = [rows, heads, settings.capacity, settings.head_width];
         Self {
             input_norm: norm(layer.input_norm),
-            attention_in: linear(layer.attention_in),
+            attention_in: linear(layer.attention_in, true),
             head_norms: layer.head_norms.map(|(q, k)| (norm(q), norm(k))),
-            attention_out: linear(layer.attention_out),
+            attention_out: linear(layer.attention_out, true),
             output_norm: norm(layer.output_norm),
-            gate_up: linear(layer.gate_up),
-            down: linear(layer.down),
+            gate_up: linear(layer.gate_up, false),
+            down: linear(layer.down, true),
             cache: (
                 maker.buffer(shape, settings.dtype),
                 maker.buffer(shape, settings.dtype),
@@ -381,16 +398,25 @@ impl Scratch {
         let (rows, dtype) = (settings.rows, settings.dtype);
         let (heads, head) = (settings.query_heads, settings.head_width);
         let projected = (heads + 2 * settings.key_heads) * head;
+        let attended = heads * head;
+        let (on_input, on_attended) = (parts(projected, width), parts(width, attended));
+        let on_gated = parts(width, inner);
         Self {
             states: maker.buffer([rows, width], DType::F32),
-            normed: maker.buffer([rows, width], dtype),
-            projected: maker.buffer([rows, projected], dtype),
+            normed: [
+                maker.buffer([on_input, rows, width / on_input], dtype),
+                maker.buffer([1, rows, width], dtype),
+            ],
+            projected: maker.buffer([on_input, rows, projected], DType::F32),
             queries: maker.buffer([rows, heads, head], dtype),
-            attended: maker.buffer([rows, heads, head], dtype),
-            change: maker.buffer([rows, width], dtype),
-            joined: maker.buffer([rows, 2 * inner], dtype),
-            gated: maker.buffer([rows, inner], dtype),
-            logits: maker.buffer([rows, vocabulary], DType::F32),
+            attended: maker.buffer([on_attended, rows, attended / on_attended], dtype),
+            changes: [on_attended, on_gated].map(|parts| {
+                let shape = [parts, rows, width];
+                maker.buffer(shape, DType::F32)
+            }),
+            joined: maker.buffer([1, rows, 2 * inner], dtype),
+            gated: maker.buffer([on_gated, rows, inner / on_gated], dtype),
+            logits: maker.buffer([1, rows, vocabulary], DType::F32),
         }
     }
 }
@@ -402,10 +428,20 @@ impl Maker {
     }
 }
 
-/// `[B, H, D]` as `[B, H·D]`.
-fn flat(heads: &CubeTensor) -> CubeTensor {
-    let [rows, count, width] = heads.meta.shape().dims();
-    burn_cubecl::ops::reshape(heads.clone(), Shape::new([rows, count * width]))
+/// A matrix as a batch of one.
+fn whole(matrix: CubeTensor) -> CubeTensor {
+    let [rows, columns] = matrix.meta.shape().dims();
+    burn_cubecl::ops::reshape(matrix, Shape::new([1, rows, columns]))
+}
+
+/// Chunks of the `width` columns of a linear map to `out` columns: few enough that each is worth a
+/// product, and that the products do not crowd a GPU.
+fn parts(out: usize, width: usize) -> usize {
+    let fits = |parts: &usize| {
+        let is_even = width.is_multiple_of(parts * CHUNK_UNIT);
+        is_even && width / parts >= LEAST_CHUNK && parts * out.div_ceil(64) <= MOST_CUBES
+    };
+    [16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 /// Cosines and sines of every position, `[capacity, D/2]` each.

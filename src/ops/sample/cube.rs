@@ -10,7 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::SampleFilters;
-use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, UNITS, draw_row};
+use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
 
 /// Backends that run the kernel.
 #[backend_extension(Cube, Fusion)]
@@ -43,16 +43,17 @@ impl SampleBackend for CubeBackend {
             empty_device_contiguous_dtype(client, device, Shape::new([rows]), dtype)
         };
         let (ids, logprobs) = (empty(DType::I32), empty(DType::F32));
+        let kinds = FilterKinds::new(filters, vocabulary, &logits.client);
         sample_kernel::launch(
             &logits.client,
             CubeCount::Static(rows as u32, 1, 1),
-            CubeDim::new_1d(UNITS as u32),
+            CubeDim::new_1d(kinds.units as u32),
             logits.clone().into_tensor_arg(),
             streams.into_tensor_arg(),
             ids.clone().into_tensor_arg(),
             logprobs.clone().into_tensor_arg(),
             DrawNumbersLaunch::of(filters, vocabulary),
-            FilterKinds::new(filters, vocabulary),
+            kinds,
         );
         (ids, logprobs)
     }

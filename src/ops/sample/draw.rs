@@ -8,8 +8,8 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use super::SampleFilters;
 use crate::ops::units::{count_of_units, sum_of_units};
 
-/// Units of a cube that has a row.
-pub(in crate::ops) const UNITS: usize = 256;
+/// Most units of a cube that has a row.
+const MOST_UNITS: usize = 1024;
 const LOWEST: f32 = -3.402_823_4e38;
 /// Scores further than this below the highest weigh nothing: their exponentials would be denormal.
 const FAINTEST: f32 = -87.0;
@@ -21,6 +21,8 @@ const ONE: u32 = 0x3f80_0000;
 /// The filters that a kernel is compiled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ops) struct FilterKinds {
+    /// Units of the cube, a power of two.
+    pub units: usize,
     is_greedy: bool,
     top_k: bool,
     top_p: bool,
@@ -78,10 +80,13 @@ struct Least {
 }
 
 impl FilterKinds {
-    /// What the filters drop from a row of `vocabulary` logits.
-    pub fn new(filters: SampleFilters, vocabulary: usize) -> Self {
+    /// What the filters drop from a row of `vocabulary` logits, and the cube that draws from it.
+    pub fn new(filters: SampleFilters, vocabulary: usize, client: &Client) -> Self {
         let is_greedy = filters.temperature == 0.0;
+        let most = client.properties().hardware.max_units_per_cube as usize;
+        let most = 1 << most.clamp(1, MOST_UNITS).ilog2();
         Self {
+            units: vocabulary.next_power_of_two().clamp(1, most),
             is_greedy,
             top_k: !is_greedy && filters.top_k > 0 && filters.top_k < vocabulary,
             top_p: !is_greedy && filters.top_p < 1.0,
@@ -112,8 +117,8 @@ pub(in crate::ops) fn draw_row(
     numbers: &DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) -> DrawnToken {
-    let mut floats = Shared::new_slice(UNITS);
-    let mut counts = Shared::new_slice(UNITS);
+    let mut floats = Shared::new_slice(kinds.units);
+    let mut counts = Shared::new_slice(kinds.units);
     let unit = UNIT_POS_X;
     let vocabulary = numbers.vocabulary;
     let mut filters = Filters {
@@ -137,7 +142,7 @@ pub(in crate::ops) fn draw_row(
         }
         id += CUBE_DIM_X;
     }
-    best_of_units(best, best_id, &mut floats, &mut counts);
+    best_of_units(best, best_id, &mut floats, &mut counts, kinds.units);
     filters.highest = floats[0];
     let likeliest = counts[0];
     if comptime!(kinds.top_k) {
@@ -156,12 +161,6 @@ pub(in crate::ops) fn draw_row(
         filters.least_id = least.id;
     }
     let mut own = 0.0f32;
-    let mut id = unit;
-    while id < vocabulary {
-        own += weight(logits, &filters, id, kinds);
-        id += CUBE_DIM_X;
-    }
-    let total = sum_of_units(own, &mut floats, UNITS);
     let mut drawn = likeliest;
     if comptime!(!kinds.is_greedy) {
         let mut best = LOWEST.runtime();
@@ -174,8 +173,9 @@ pub(in crate::ops) fn draw_row(
             for part in 0..4u32 {
                 let id = 4 * block + part;
                 if id < vocabulary {
-                    let value =
-                        weight(logits, &filters, id, kinds) / exponential(words[part as usize]);
+                    let likely = weight(logits, &filters, id, kinds);
+                    own += likely;
+                    let value = likely / exponential(words[part as usize]);
                     if value > best {
                         best = value;
                         best_id = id;
@@ -185,9 +185,16 @@ pub(in crate::ops) fn draw_row(
             block += CUBE_DIM_X;
         }
         sync_cube();
-        best_of_units(best, best_id, &mut floats, &mut counts);
+        best_of_units(best, best_id, &mut floats, &mut counts, kinds.units);
         drawn = counts[0];
+    } else {
+        let mut id = unit;
+        while id < vocabulary {
+            own += weight(logits, &filters, id, kinds);
+            id += CUBE_DIM_X;
+        }
     }
+    let total = sum_of_units(own, &mut floats, kinds.units);
     let mut logprob = 1.0f32;
     if drawn < vocabulary {
         logprob = score(logits, &filters, drawn, kinds) - filters.highest - f32::ln(total);
@@ -208,13 +215,19 @@ fn score(logits: &Tensor<f32>, filters: &Filters, id: u32, #[comptime] kinds: Fi
 
 /// The highest value of the units and its id, of equal ones the lowest, in the first places.
 #[cube]
-fn best_of_units(own: f32, id: u32, values: &mut Shared<[f32]>, ids: &mut Shared<[u32]>) {
+fn best_of_units(
+    own: f32,
+    id: u32,
+    values: &mut Shared<[f32]>,
+    ids: &mut Shared<[u32]>,
+    #[comptime] units: usize,
+) {
     let unit = UNIT_POS_X as usize;
     sync_cube();
     values[unit] = own;
     ids[unit] = id;
     sync_cube();
-    let mut reach = comptime!(UNITS / 2).runtime();
+    let mut reach = comptime!(units / 2).runtime();
     while reach > 0 {
         if unit < reach {
             let value = values[unit + reach];
@@ -260,10 +273,8 @@ fn raw_weight(
         if below != 0.0f32 {
             weight = f32::min(f32::exp(below), 1.0f32);
         }
-        if comptime!(kinds.top_k) {
-            if key_of(own) < filters.least_key {
-                weight = 0.0f32;
-            }
+        if comptime!(kinds.top_k) && key_of(own) < filters.least_key {
+            weight = 0.0f32;
         }
     }
     weight
@@ -278,10 +289,8 @@ fn weight(logits: &Tensor<f32>, filters: &Filters, id: u32, #[comptime] kinds: F
             weight = 0.0f32;
         }
     }
-    if comptime!(kinds.min_p) {
-        if weight < filters.min_p {
-            weight = 0.0f32;
-        }
+    if comptime!(kinds.min_p) && weight < filters.min_p {
+        weight = 0.0f32;
     }
     weight
 }
@@ -306,7 +315,7 @@ fn top_k_key(
             }
             id += CUBE_DIM_X;
         }
-        if count_of_units(reached, counts, UNITS) >= top_k {
+        if count_of_units(reached, counts, kinds.units) >= top_k {
             key = candidate;
         }
     }
@@ -331,7 +340,7 @@ fn weight_below(
         }
         id += CUBE_DIM_X;
     }
-    sum_of_units(sum, floats, UNITS)
+    sum_of_units(sum, floats, kinds.units)
 }
 
 /// How many tokens with an id below `end` have a weight of just these bits.
@@ -352,7 +361,7 @@ fn ties_before(
         }
         id += CUBE_DIM_X;
     }
-    count_of_units(count, counts, UNITS)
+    count_of_units(count, counts, kinds.units)
 }
 
 /// What top-p keeps: the least likely tokens go, of equal ones the first, while the sum of

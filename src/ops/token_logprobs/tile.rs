@@ -56,9 +56,6 @@ impl Tile {
 
     /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
     pub(super) fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
-        if self.is_whole {
-            return sum + part;
-        }
         let [_, width] = part.dims();
         let rows = self.of(&sum) + part;
         sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)

@@ -3,6 +3,7 @@
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
+use super::split;
 use crate::ops::decode::launch::{element, grid, has_planes};
 
 /// Units of a cube, and keys that it takes at a time; more only for heads that are wider.
@@ -15,7 +16,7 @@ const LOWEST: f32 = -3.0e38;
 ///
 /// # Shapes
 /// `queries` `[B, H, D]`, scaled; `cache` `[B, K, capacity, D]` twice; `lengths` `[B]`, without the new
-/// token; `attended` `[B, H, D]`.
+/// token; `attended` `[S, B, H·D/S]`, the columns split.
 pub fn attend(
     queries: &CubeTensor,
     cache: (&CubeTensor, &CubeTensor),
@@ -43,6 +44,7 @@ pub fn attend(
         attended.clone().into_tensor_arg(),
         key_heads,
         capacity,
+        attended.meta.shape()[2],
         tile,
         element(queries),
     );
@@ -70,6 +72,7 @@ fn attend_kernel<F: Float>(
     attended: &mut Tensor<F>,
     key_heads: usize,
     capacity: usize,
+    chunk: usize,
     #[comptime] layout: TileLayout,
     #[define(F)] _element: ElemType,
 ) {
@@ -163,7 +166,9 @@ fn attend_kernel<F: Float>(
         for part in 0..parts {
             sum += scores[member * units + part * lanes + at];
         }
-        attended[own + place] = F::cast_from(sum / totals[member]);
+        let column = head * group * width + place;
+        let target = split(row, column, chunk, CUBE_COUNT_Y as usize);
+        attended[target] = F::cast_from(sum / totals[member]);
         place += units;
     }
 }

@@ -5,9 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::SampleFilters;
 use crate::ops::decode::launch::grid;
-use crate::ops::sample::draw::{
-    DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, UNITS, draw_row,
-};
+use crate::ops::sample::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
 
 /// The rows that draw and what they keep.
 pub struct Drawn<'a> {
@@ -27,7 +25,7 @@ pub struct Drawn<'a> {
 
 /// What is drawn from.
 pub struct Draw<'a> {
-    /// `[B, V]` of `f32`.
+    /// `[1, B, V]` of `f32`.
     pub logits: &'a CubeTensor,
     /// What may be drawn.
     pub filters: SampleFilters,
@@ -37,12 +35,13 @@ pub struct Draw<'a> {
 
 /// Draws each row's next token and moves the row one token on.
 pub fn draw(from: &Draw<'_>, rows: &Drawn<'_>) {
-    let [count, vocabulary] = from.logits.meta.shape().dims();
+    let [_, count, vocabulary] = from.logits.meta.shape().dims();
     let [ring, _] = rows.ring_ids.meta.shape().dims();
+    let kinds = FilterKinds::new(from.filters, vocabulary, &from.logits.client);
     draw_kernel::launch(
         &from.logits.client,
         grid(count, 1),
-        CubeDim::new_1d(UNITS as u32),
+        CubeDim::new_1d(kinds.units as u32),
         from.logits.clone().into_tensor_arg(),
         rows.ids.clone().into_tensor_arg(),
         rows.lengths.clone().into_tensor_arg(),
@@ -54,7 +53,7 @@ pub fn draw(from: &Draw<'_>, rows: &Drawn<'_>) {
         from.capacity as u32,
         ring as u32,
         DrawNumbersLaunch::of(from.filters, vocabulary),
-        FilterKinds::new(from.filters, vocabulary),
+        kinds,
     );
 }
 
@@ -90,7 +89,7 @@ fn draw_kernel(
         clocks[row] = (clock + 1) % ring;
         streams[3 * row + 2] = stream.counter + 1;
         if lengths[row] + 1 < capacity {
-            lengths[row] = lengths[row] + 1;
+            lengths[row] += 1;
         }
     }
 }

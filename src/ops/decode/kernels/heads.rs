@@ -8,7 +8,7 @@ use crate::ops::units::sum_of_units;
 
 /// The tensors around a layer's heads.
 pub struct Heads<'a> {
-    /// Queries, keys, values of every row, `[B, (H + 2K)·D]`.
+    /// Queries, keys, values of every row, `[S, B, (H + 2K)·D]` of `f32`, which is summed.
     pub projected: &'a CubeTensor,
     /// Their bias, `[1, (H + 2K)·D]` of `f32`.
     pub bias: Option<&'a CubeTensor>,
@@ -40,6 +40,7 @@ pub fn place_heads(heads: &Heads<'_>) {
         key_heads,
         width,
         units,
+        parts: heads.projected.meta.shape()[0],
         has_bias: heads.bias.is_some(),
         has_norms: heads.norms.is_some(),
     };
@@ -71,6 +72,8 @@ struct HeadLayout {
     key_heads: usize,
     width: usize,
     units: usize,
+    /// Summands of what is projected.
+    parts: usize,
     has_bias: bool,
     has_norms: bool,
 }
@@ -78,7 +81,7 @@ struct HeadLayout {
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 fn place_heads_kernel<F: Float>(
-    projected: &Tensor<F>,
+    projected: &Tensor<f32>,
     bias: &Tensor<f32>,
     query_norm: &Tensor<f32>,
     key_norm: &Tensor<f32>,
@@ -108,7 +111,11 @@ fn place_heads_kernel<F: Float>(
     let mut value = 0.0f32;
     if unit < width {
         let source = head * width + unit;
-        value = f32::cast_from(projected[row * (query_heads + 2 * key_heads) * width + source]);
+        let columns = comptime!((layout.query_heads + 2 * layout.key_heads) * layout.width);
+        #[unroll]
+        for part in 0..comptime!(layout.parts) {
+            value += projected[(part * CUBE_COUNT_Y as usize + row) * columns + source];
+        }
         if comptime!(layout.has_bias) {
             value += bias[source];
         }

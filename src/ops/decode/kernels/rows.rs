@@ -3,6 +3,7 @@
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
+use super::split;
 use crate::ops::decode::launch::{element, grid};
 use crate::ops::units::sum_of_units;
 
@@ -30,8 +31,8 @@ pub fn embed(table: &CubeTensor, ids: &CubeTensor, states: &CubeTensor) {
 /// Adds `change` to the states, then normalises them (RMSNorm, arXiv:1910.07467).
 ///
 /// # Shapes
-/// `states` `[B, E]` of `f32`, changed in place; `change` `[B, E]` and its `bias` `[1, E]` of `f32`;
-/// `weight` `[1, E]` of `f32`; `normed` `[B, E]`.
+/// `states` `[B, E]` of `f32`, changed in place; `change` `[S, B, E]` of `f32`, which is summed, and its
+/// `bias` `[1, E]` of `f32`; `weight` `[1, E]` of `f32`; `normed` `[S', B, E/S']`, the columns split.
 pub fn add_norm(
     states: &CubeTensor,
     change: Option<(&CubeTensor, Option<&CubeTensor>)>,
@@ -42,6 +43,8 @@ pub fn add_norm(
     let [rows, width] = states.meta.shape().dims();
     let bias = change.and_then(|(_, bias)| bias);
     let added = change.map_or(weight, |(change, _)| change);
+    let parts = change.map_or(0, |(change, _)| change.meta.shape()[0]);
+    let [_, _, chunk] = normed.meta.shape().dims();
     add_norm_kernel::launch(
         &states.client,
         grid(rows, 1),
@@ -53,7 +56,8 @@ pub fn add_norm(
         normed.clone().into_tensor_arg(),
         epsilon,
         width,
-        change.is_some(),
+        chunk,
+        parts,
         bias.is_some(),
         UNITS,
         element(normed),
@@ -63,9 +67,11 @@ pub fn add_norm(
 /// `silu(gate) ⊙ up` (SwiGLU, arXiv:2002.05202).
 ///
 /// # Shapes
-/// `joined` `[B, 2I]`, the gate first, with a `bias` `[1, 2I]` of `f32`; `gated` `[B, I]`.
+/// `joined` `[1, B, 2I]`, the gate first, with a `bias` `[1, 2I]` of `f32`; `gated` `[S, B, I/S]`, the
+/// columns split.
 pub fn gate(joined: &CubeTensor, bias: Option<&CubeTensor>, gated: &CubeTensor) {
-    let [rows, width] = gated.meta.shape().dims();
+    let [parts, rows, chunk] = gated.meta.shape().dims();
+    let width = parts * chunk;
     gate_kernel::launch(
         &gated.client,
         grid(width.div_ceil(UNITS), rows),
@@ -74,8 +80,9 @@ pub fn gate(joined: &CubeTensor, bias: Option<&CubeTensor>, gated: &CubeTensor) 
         bias.unwrap_or(joined).clone().into_tensor_arg(),
         gated.clone().into_tensor_arg(),
         width,
+        chunk,
         bias.is_some(),
-        element(gated),
+        [element(joined), element(gated)],
     );
 }
 
@@ -100,13 +107,14 @@ fn embed_kernel<F: Float>(
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 fn add_norm_kernel<F: Float>(
     states: &mut Tensor<f32>,
-    change: &Tensor<F>,
+    change: &Tensor<f32>,
     bias: &Tensor<f32>,
     weight: &Tensor<f32>,
     normed: &mut Tensor<F>,
     epsilon: f32,
     width: usize,
-    #[comptime] adds: bool,
+    chunk: usize,
+    #[comptime] parts: usize,
     #[comptime] has_bias: bool,
     #[comptime] units: usize,
     #[define(F)] _element: ElemType,
@@ -117,8 +125,11 @@ fn add_norm_kernel<F: Float>(
     let mut place = UNIT_POS_X as usize;
     while place < width {
         let mut value = states[first + place];
-        if adds {
-            value += f32::cast_from(change[first + place]);
+        if comptime!(parts > 0) {
+            #[unroll]
+            for part in 0..parts {
+                value += change[(part * CUBE_COUNT_X as usize) * width + first + place];
+            }
             if has_bias {
                 value += bias[place];
             }
@@ -131,19 +142,21 @@ fn add_norm_kernel<F: Float>(
     let root = f32::recip(f32::sqrt(total / f32::cast_from(width as u32) + epsilon));
     let mut place = UNIT_POS_X as usize;
     while place < width {
-        normed[first + place] = F::cast_from(states[first + place] * root * weight[place]);
+        let target = split(CUBE_POS_X as usize, place, chunk, CUBE_COUNT_X as usize);
+        normed[target] = F::cast_from(states[first + place] * root * weight[place]);
         place += units;
     }
 }
 
 #[cube(launch)]
-fn gate_kernel<F: Float>(
-    joined: &Tensor<F>,
+fn gate_kernel<J: Float, F: Float>(
+    joined: &Tensor<J>,
     bias: &Tensor<f32>,
     gated: &mut Tensor<F>,
     width: usize,
+    chunk: usize,
     #[comptime] has_bias: bool,
-    #[define(F)] _element: ElemType,
+    #[define(J, F)] _elements: [ElemType; 2],
 ) {
     let row = CUBE_POS_Y as usize;
     let place = CUBE_POS_X as usize * CUBE_DIM_X as usize + UNIT_POS_X as usize;
@@ -155,6 +168,7 @@ fn gate_kernel<F: Float>(
             up += bias[width + place];
         }
         let sigmoid = f32::recip(1.0f32 + f32::exp(-gate));
-        gated[row * width + place] = F::cast_from(gate * sigmoid * up);
+        let target = split(row, place, chunk, CUBE_COUNT_Y as usize);
+        gated[target] = F::cast_from(gate * sigmoid * up);
     }
 }
