@@ -51,6 +51,10 @@ fn a_cache_that_cannot_be_written_costs_nothing_but_tuning() {
 }
 
 #[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the test that started this process reads it"
+)]
 fn worker() {
     if std::env::var_os(WORKER).is_none() {
         return;
