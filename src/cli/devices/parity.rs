@@ -167,7 +167,7 @@ impl Exactness {
             (Precision::Bf16, _) => ("bf16", 6e-2),
             (Precision::F16, _) => ("f16", 1e-2),
             // Burn's CUDA matrix products round their factors to 11 significant bits.
-            (_, DeviceSpec::Cuda(_)) => ("tf32", 5e-3),
+            (_, DeviceSpec::Cuda(_)) => ("tf32", 1e-2),
             _ => ("f32", 1e-4),
         };
         Self {
