@@ -256,14 +256,16 @@ mod tests {
         // keys, values 8+4+4, inputs of linear maps 8+8+8+12, the MLP's two 2·12: 92. All in all
         // 6·92 = 552.
         // At the turn: two blocks and three states of 6·8: 1248; the head of four trained tokens:
-        // 3 tiles of 4·11, twice 11·8, 11·8 laid out anew, three times 4·8: 492. Gradients: 88.
+        // 3 tiles of 4·11, twice 11·8, 11·8 laid out anew, three times 4·8: 492; gradients of the
+        // embedding, 88: 1828 in all. The end of the way back has more: all gradients, 1120, a block's
+        // 552, its leaving (6·16 + 2·6·12 = 240) and a state of 48: 1960.
         let whole = plan(None, false);
-        let activations = 4 * (1248 + 492);
+        let activations = 4 * (552 + 240 + 48);
         let expected = [
             ("process", PROCESS_BYTES),
             ("weights", 4 * 1120),
             ("optimiser state", 8 * 1120),
-            ("gradients", 4 * 88),
+            ("gradients", 4 * 1120),
             ("activations", activations),
             ("allocator", activations / 16),
         ];
