@@ -1,9 +1,10 @@
 //! Completions made on the first adapter that wgpu finds, a software one included, against the CPU's.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use emberl::generation::{Completion, Engine, FinishReason, GenerationRequest, SamplingParams};
+use emberl::generation::{Completion, Engine, GenerationRequest, SamplingParams};
 use emberl::model::{Decoder, ModelConfig};
 use emberl::seed::Seed;
 use emberl::workers::Workers;
@@ -22,8 +23,9 @@ fn wgpu_refills_rows_and_writes_what_the_cpu_writes() {
         let params = SamplingParams::greedy(11);
         let expected = completions(family, &Device::flex(), &params, 64);
         let found = completions(family, &device, &params, 2);
-        let ends = found.iter().filter(|one| one.finish == FinishReason::Stop);
-        assert!((1..found.len()).contains(&ends.count()), "some end early");
+        let lengths = found.iter().map(|one| one.ids.len());
+        let lengths: HashSet<usize> = lengths.collect();
+        assert!(lengths.len() > 1, "rows finish one after the other");
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found.ids, expected.ids, "{family}");
             assert_eq!(found.finish, expected.finish, "{family}");

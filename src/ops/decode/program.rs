@@ -147,7 +147,7 @@ impl DecodeProgram {
     /// Copies the keys and values of prompts into rows: each place is a prompt and its row.
     ///
     /// # Shapes
-    /// `keys` and `values` `[P, K, T, D]`, at most the capacity long.
+    /// `keys` and `values` `[P, K, T, D]`; tokens beyond the capacity are padding.
     pub fn fill(
         &mut self,
         layer: usize,

@@ -11,8 +11,8 @@ const UNITS: u32 = 64;
 /// Copies prompts into rows of a cache.
 ///
 /// # Shapes
-/// `prompts` `[P, K, T, D]`; `cache` `[B, K, capacity, D]`, at least `T` long; `places` `[N, 2]`: each a
-/// prompt and the row that gets it.
+/// `prompts` `[P, K, T, D]`, of which as many tokens are copied as the cache holds; `cache`
+/// `[B, K, capacity, D]`; `places` `[N, 2]`: each a prompt and the row that gets it.
 pub fn fill(prompts: &CubeTensor, places: &CubeTensor, cache: &CubeTensor) {
     let [_, heads, tokens, width] = prompts.meta.shape().dims();
     let [_, _, capacity, _] = cache.meta.shape().dims();
@@ -52,7 +52,7 @@ fn fill_kernel<P: Float, F: Float>(
     let source = ((prompt * heads + head) * tokens + token) * width;
     let target = ((row * heads + head) * capacity + token) * width;
     let mut place = UNIT_POS_X as usize;
-    while place < width {
+    while token < capacity && place < width {
         cache[target + place] = F::cast_from(prompts[source + place]);
         place += CUBE_DIM_X as usize;
     }
