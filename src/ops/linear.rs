@@ -4,6 +4,9 @@
 //! type of `x`, `dW = gᵀ x` summed in `f32`. The graph holds `W`, and `x` where `W` is trained, as they
 //! are: a rounded copy of `W` lives only while it is multiplied.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -60,20 +63,19 @@ pub trait LinearBackend: Backend {
         let [a, b] = [a, b].map(|matrix| Self::float_cast(matrix, FloatDType::F32));
         Self::float_matmul(a, b)
     }
+
+    /// `gᵀ x` of `[N, O]` and `[N, I]`, both of one type, to `[O, I]`, `f32`.
+    #[fusion(dtype = DType::F32, shape = Shape::new([gradient[1], states[1]]))]
+    fn weight_gradient(
+        gradient: FloatTensor<Self>,
+        states: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::matmul_f32(Self::float_transpose(gradient), states)
+    }
 }
 
 #[cfg(feature = "flex")]
 impl LinearBackend for burn::backend::flex::Flex {}
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl LinearBackend for burn_cubecl::CubeBackend {
-    fn matmul_f32(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
-
-        matmul(a, b, None, MatmulStrategy::default(), DType::F32)
-            .expect("every device has a kernel for every product")
-    }
-}
 
 /// The step of the autodiff graph; parents are states and weight.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl<B: LinearBackend> Backward<B, 2> for LinearStep {
         let gradient = grads.consume::<B>(&ops.node);
         let [for_states, for_weight] = ops.parents;
         if let (Some(node), Some(states)) = (for_weight, states) {
-            let result = B::matmul_f32(B::float_transpose(gradient.clone()), states);
+            let result = B::weight_gradient(gradient.clone(), states);
             let result = B::float_cast(result, weight.dtype().into());
             grads.register::<B>(node.id, result);
         }

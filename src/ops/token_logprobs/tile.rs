@@ -14,8 +14,9 @@ pub const TILE_VALUES: usize = 1 << 24;
 /// wide that is half a gigabyte.
 pub const GPU_TILE_VALUES: usize = 1 << 25;
 
-/// Entries of a tile on a GPU are a multiple of this, so that its rows are read in whole vectors.
-const TILE_UNIT: usize = 64;
+/// Entries of a tile on a GPU are a multiple of this: rows of halves are then multiples of the 512 bytes
+/// that CUDA pads rows to, and no kernel has to copy a tile without its padding.
+const TILE_UNIT: usize = 256;
 
 /// Neighbouring entries of the vocabulary.
 #[derive(Clone, Copy)]
@@ -98,13 +99,13 @@ mod tests {
     #[test]
     fn tiles_of_a_gpu_are_even_and_those_of_the_cpu_as_large_as_can_be() {
         // 2^24 / 4096 = 4096; 151,936 entries are 19 tiles of 2^25 / 4096 = 8192 at most, which makes
-        // 7996.6 each, and of that the next multiple of 64.
+        // 7996.6 each, and of that the next multiple of 256.
         assert_eq!(tile_entries(4096, 151_936, true), 4096);
-        assert_eq!(tile_entries(4096, 151_936, false), 8000);
-        // 2^25 / 4200 = 7989, of which 7936 are whole units.
-        assert_eq!(tile_entries(4200, 15_900, false), 5312);
+        assert_eq!(tile_entries(4096, 151_936, false), 8192);
+        // 2^25 / 4200 = 7989, of which 7936 are whole units: three tiles of 5300 each.
+        assert_eq!(tile_entries(4200, 15_900, false), 5376);
         assert_eq!(tile_entries(7, 100, true), 100);
-        assert_eq!(tile_entries(7, 100, false), 128);
-        assert_eq!(tile_entries(0, 0, false), 64);
+        assert_eq!(tile_entries(7, 100, false), 256);
+        assert_eq!(tile_entries(0, 0, false), 256);
     }
 }

@@ -1,0 +1,152 @@
+//! Products on GPUs.
+//!
+//! A weight's gradient is a small matrix summed over many tokens: too few blocks of it to keep a GPU
+//! busy. The tokens are split, the products of the parts taken as one batch, and added up in order.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::{self, prelude::*};
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::ops::{permute, reshape};
+use burn_cubecl::tensor::CubeTensor;
+
+use super::LinearBackend;
+use crate::ops::cube::{empty, types, units, vector_size};
+
+/// Rows and columns of an output's block that a kernel computes at a time, about.
+const BLOCK: usize = 128;
+/// Blocks that keep a GPU busy.
+const ENOUGH_BLOCKS: usize = 256;
+/// Fewest tokens of a part.
+const LEAST_TOKENS: usize = 256;
+
+impl LinearBackend for CubeBackend {
+    fn matmul_f32(a: CubeTensor, b: CubeTensor) -> CubeTensor {
+        matmul(a, b, None, MatmulStrategy::default(), DType::F32)
+            .expect("every device has a kernel for every product")
+    }
+
+    fn weight_gradient(gradient: CubeTensor, states: CubeTensor) -> CubeTensor {
+        let [tokens, outputs] = gradient.meta.shape().dims();
+        let [_, inputs] = states.meta.shape().dims();
+        let parts = parts(tokens, outputs, inputs);
+        if parts == 1 {
+            return Self::matmul_f32(permute(gradient, &[1, 0]), states);
+        }
+        let split = |tensor, columns| {
+            let shape = [parts, tokens / parts, columns];
+            reshape(tensor, Shape::new(shape))
+        };
+        let gradient = permute(split(gradient, outputs), &[0, 2, 1]);
+        let products = empty(&states, [parts, outputs, inputs], DType::F32);
+        let states = split(states, inputs);
+        let strategy = MatmulStrategy::default();
+        let products = matmul(gradient, states, Some(products), strategy, DType::F32)
+            .expect("every device has a kernel for every product");
+        sum_of_parts(products)
+    }
+}
+
+/// Parts of the tokens, a power of two.
+fn parts(tokens: usize, outputs: usize, inputs: usize) -> usize {
+    let blocks = outputs.div_ceil(BLOCK) * inputs.div_ceil(BLOCK);
+    let fits = |parts: &usize| {
+        tokens.is_multiple_of(*parts)
+            && tokens / parts >= LEAST_TOKENS
+            && (parts / 2) * blocks < ENOUGH_BLOCKS
+    };
+    [16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
+}
+
+/// `[S, O, I]` to `[O, I]`.
+fn sum_of_parts(products: CubeTensor) -> CubeTensor {
+    let [parts, outputs, inputs] = products.meta.shape().dims();
+    let output = empty(&products, [outputs, inputs], DType::F32);
+    let count = outputs * inputs;
+    if count > 0 {
+        let vector = vector_size(count, &[&products]);
+        let (cubes, dim) = units(&products.client, count / vector);
+        parts_added::launch(
+            &products.client,
+            cubes,
+            dim,
+            vector,
+            products.clone().into_buffer_arg(),
+            output.clone().into_buffer_arg(),
+            count / vector,
+            parts,
+            types([&products])[0],
+        );
+    }
+    output
+}
+
+#[cube(launch)]
+fn parts_added<X: Float, N: Size>(
+    products: &[Vector<X, N>],
+    output: &mut [Vector<X, N>],
+    count: usize,
+    #[comptime] parts: usize,
+    #[define(X)] _type: ElemType,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    let mut sum = products[ABSOLUTE_POS];
+    #[unroll]
+    for part in 1..parts {
+        sum += products[part * count + ABSOLUTE_POS];
+    }
+    output[ABSOLUTE_POS] = sum;
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "flex", feature = "wgpu"))]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+    use crate::device::{self, DeviceSpec};
+    use crate::ops::{linear, read_floats};
+
+    #[test]
+    fn tokens_are_split_as_far_as_blocks_are_few() {
+        // One block of 7: sixteen parts make 112, which is not yet enough; 49 blocks: four parts are
+        // 196, eight 392; 266 are enough.
+        assert_eq!(parts(4096, 128, 896), 16);
+        assert_eq!(parts(4096, 896, 896), 8);
+        assert_eq!(parts(4096, 4864, 896), 1);
+        assert_eq!(parts(1024, 128, 896), 4);
+        assert_eq!(parts(4100, 128, 896), 4);
+        assert_eq!(parts(4097, 128, 896), 1);
+        assert_eq!(parts(0, 0, 0), 1);
+    }
+
+    #[test]
+    fn gradient_of_a_weight_from_parts_is_that_of_the_whole() {
+        let Some(adapter) = device::adapters().into_iter().next() else {
+            eprintln!("skipped: no wgpu adapter");
+            return;
+        };
+        let gpu = device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap();
+        let cpu = Device::flex();
+        cpu.seed(3);
+        let normal = Distribution::Normal(0.0, 1.0);
+        assert_eq!(parts(512, 3, 5), 2);
+        let states: Tensor<2> = Tensor::random([512, 5], normal, &cpu);
+        let weight: Tensor<2> = Tensor::random([3, 5], normal, &cpu);
+        let factors: Tensor<2> = Tensor::random([512, 3], normal, &cpu);
+        let gradient = |device: &Device| {
+            let weight = weight.clone().to_device(device).autodiff().require_grad();
+            let output = linear(states.clone().to_device(device).autodiff(), weight.clone());
+            let factors = factors.clone().to_device(device).autodiff();
+            let found = (output * factors).sum().backward();
+            read_floats(weight.grad(&found).unwrap()).unwrap()
+        };
+        let (found, expected) = (gradient(&gpu), gradient(&cpu));
+        assert_eq!(found.len(), 15);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 2e-4, "{found} {expected}");
+        }
+    }
+}
