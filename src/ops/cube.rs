@@ -3,11 +3,14 @@
 //! CubeCL compiles them for every GPU: to CUDA, SPIR-V, WGSL and Metal. Arithmetic is in f32,
 //! whatever the numbers' type in memory, and every sum is taken in one fixed order.
 
+use burn::backend::DispatchTensorKind;
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::features::Plane;
 use burn_cubecl::cubecl::std::tensor::copy_into;
 use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
@@ -20,23 +23,20 @@ pub(super) struct Block {
     /// Units of a cube.
     pub units: u32,
     /// Units that add up without shared memory; 0 where the device has no such planes.
-    plane: u32,
+    pub plane: u32,
 }
 
 impl Block {
     /// A cube for `work` items, of which a unit may take several.
     pub(super) fn new(client: &Client, work: usize) -> Self {
-        let properties = client.properties();
-        let hardware = &properties.hardware;
-        let is_fixed = hardware.plane_size_min == hardware.plane_size_max;
-        let has_planes = properties.features.plane.contains(Plane::Ops) && is_fixed;
-        let plane = match has_planes {
-            true => hardware.plane_size_max,
-            false => 0,
-        };
-        let most = MOST_UNITS.min(hardware.max_units_per_cube as usize);
-        let least = (plane.max(1) as usize).min(most);
-        let units = work.next_power_of_two().clamp(least, most) as u32;
+        let most = MOST_UNITS.min(client.properties().hardware.max_units_per_cube as usize);
+        let least = (plane_units(client).max(1) as usize).min(most);
+        Self::of(client, work.next_power_of_two().clamp(least, most))
+    }
+
+    /// A cube of `units`, a power of two that the device has.
+    pub(super) fn of(client: &Client, units: usize) -> Self {
+        let (units, plane) = (units as u32, plane_units(client));
         // A plane that does not fill the cube evenly is none.
         let plane = if units.is_multiple_of(plane.max(1)) {
             plane
@@ -52,6 +52,18 @@ impl Block {
     }
 }
 
+/// Units that sum and compare what they hold without shared memory; 0 where there are no such planes, or
+/// planes of more than one size.
+fn plane_units(client: &Client) -> u32 {
+    let properties = client.properties();
+    let hardware = &properties.hardware;
+    let is_fixed = hardware.plane_size_min == hardware.plane_size_max;
+    match properties.features.plane.contains(Plane::Ops) && is_fixed {
+        true => hardware.plane_size_max,
+        false => 0,
+    }
+}
+
 /// How two numbers become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fold {
@@ -64,6 +76,11 @@ pub(super) fn cubes(client: &Client, count: usize) -> CubeCount {
     calculate_cube_count_elemwise(client, count, CubeDim::new_single())
 }
 
+/// Exactly `x` times `y` cubes.
+pub(super) fn grid(x: usize, y: usize) -> CubeCount {
+    CubeCount::Static(x as u32, y as u32, 1)
+}
+
 /// A launch of one unit an item, at least `count`.
 pub(super) fn units(client: &Client, count: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(client, count);
@@ -74,6 +91,21 @@ pub(super) fn units(client: &Client, count: usize) -> (CubeCount, CubeDim) {
 pub(super) fn empty(other: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (other.client.clone(), other.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), dtype)
+}
+
+/// The device's own tensor, contiguous.
+///
+/// # Panics
+/// When the tensor is not on a device that kernels run on.
+pub(super) fn primitive<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
+    match tensor.into_dispatch().kind {
+        DispatchTensorKind::Cube(tensor) => {
+            let tensor = tensor.float();
+            let client = tensor.client.clone();
+            into_contiguous(client.resolve_tensor_float::<CubeBackend>(tensor))
+        }
+        _ => panic!("kernels run on GPUs"),
+    }
 }
 
 /// The same numbers in new memory.

@@ -9,8 +9,6 @@ mod absent;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod kernels;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod launch;
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod program;
 
 use burn::tensor::{DType, Tensor};

@@ -20,8 +20,6 @@ mod shader;
 mod sum_of_squares;
 mod swiglu;
 mod token_logprobs;
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod units;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};

@@ -1,30 +1,26 @@
 //! The sequence of kernels, and its recording.
 
+mod buffers;
+mod layer;
+
 use burn::backend::DispatchDevice;
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
-use burn_cubecl::CubeDevice;
+use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::cubecl::bytes::Bytes;
 use burn_cubecl::cubecl::client::{Client, Graph};
 use burn_cubecl::cubecl::server::ServerError;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::kernels::{self, Draw, Drawn, Heads};
-use super::launch::primitive;
-use super::{DecodeLayer, DecodeRow, DecodeSettings, DecodeWeights, DecodedToken, JoinedLinear};
+use self::buffers::{Rows, Scratch, angles};
+use self::layer::{Layer, Linear};
+use super::kernels::{self, Draw, Heads};
+use super::{DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
 use crate::error::{Error, Result};
+use crate::ops::cube::{empty, primitive};
 
 /// Runs before a step is recorded: the first tune, the next fill the pools that the recorded one
 /// allocates from.
 const WARM_UPS: usize = 3;
-/// Columns of a chunk are a multiple of this, for loads of several numbers.
-const CHUNK_UNIT: usize = 8;
-/// Fewest columns of a chunk.
-const LEAST_CHUNK: usize = 192;
-/// Most cubes of a product of few rows, 64 columns each.
-const MOST_CUBES: usize = 160;
-
 /// A decoding step over weights and buffers of its own, recorded where the device can.
 pub struct DecodeProgram {
     settings: DecodeSettings,
@@ -37,59 +33,6 @@ pub struct DecodeProgram {
     rows: Rows,
     scratch: Scratch,
     graph: Option<Graph>,
-}
-
-/// A block's weights and its cache.
-struct Layer {
-    input_norm: CubeTensor,
-    attention_in: Linear,
-    head_norms: Option<(CubeTensor, CubeTensor)>,
-    attention_out: Linear,
-    output_norm: CubeTensor,
-    gate_up: Linear,
-    down: Linear,
-    /// Keys and values, `[B, K, capacity, D]`.
-    cache: (CubeTensor, CubeTensor),
-}
-
-/// A linear map whose input's columns are split: the products of the chunks are summed by what reads
-/// them, so that a few rows keep a whole GPU busy.
-struct Linear {
-    /// `[S, out, in/S]`.
-    weight: CubeTensor,
-    /// `[1, out]`.
-    bias: Option<CubeTensor>,
-}
-
-/// Where the rows stand.
-struct Rows {
-    ids: CubeTensor,
-    lengths: CubeTensor,
-    streams: CubeTensor,
-    clocks: CubeTensor,
-    ring_ids: CubeTensor,
-    ring_logprobs: CubeTensor,
-}
-
-/// What a step computes on its way.
-struct Scratch {
-    states: CubeTensor,
-    /// Split for the attention, and whole.
-    normed: [CubeTensor; 2],
-    projected: CubeTensor,
-    queries: CubeTensor,
-    attended: CubeTensor,
-    /// What the attention and the MLP add to the states.
-    changes: [CubeTensor; 2],
-    joined: CubeTensor,
-    gated: CubeTensor,
-    logits: CubeTensor,
-}
-
-/// Makes a program's own buffers.
-struct Maker {
-    client: Client,
-    device: CubeDevice,
 }
 
 impl DecodeProgram {
@@ -115,28 +58,21 @@ impl DecodeProgram {
         let dtype = settings.dtype;
         let embedding = primitive(weights.embedding.cast(dtype));
         let [vocabulary, _] = embedding.meta.shape().dims();
-        let maker = Maker {
-            client: embedding.client.clone(),
-            device: embedding.device.clone(),
-        };
         let layers = weights.layers.into_iter();
         let mut program = Self {
-            client: maker.client.clone(),
+            client: embedding.client.clone(),
             layers: layers
-                .map(|layer| Layer::new(layer, &settings, &maker))
+                .map(|layer| Layer::new(layer, &settings, &embedding))
                 .collect(),
             norm: primitive(weights.norm.cast(DType::F32)),
-            head: Linear {
-                weight: whole(match weights.head {
-                    Some(head) => primitive(head.cast(dtype)),
-                    None => embedding.clone(),
-                }),
-                bias: None,
-            },
+            head: Linear::whole(match weights.head {
+                Some(head) => primitive(head.cast(dtype)),
+                None => embedding.clone(),
+            }),
+            rows: Rows::new(&settings, &embedding),
+            scratch: Scratch::new(&settings, [width, inner, vocabulary], &embedding),
             embedding,
             angles,
-            rows: Rows::new(&settings, &maker),
-            scratch: Scratch::new(&settings, [width, inner, vocabulary], &maker),
             graph: None,
             settings,
         };
@@ -157,11 +93,7 @@ impl DecodeProgram {
     ) {
         let words = places.iter().flat_map(|(prompt, row)| [*prompt, *row]);
         let words: Vec<u32> = words.map(|word| word as u32).collect();
-        let maker = Maker {
-            client: self.client.clone(),
-            device: self.embedding.device.clone(),
-        };
-        let places = maker.buffer([places.len(), 2], DType::U32);
+        let places = empty(&self.embedding, [places.len(), 2], DType::U32);
         self.client.write(&places.handle, Bytes::from_elems(words));
         let cache = &self.layers[layer].cache;
         kernels::fill(&primitive(keys), &places, &cache.0);
@@ -331,133 +263,6 @@ impl std::fmt::Debug for DecodeProgram {
             .field("recorded", &self.graph.is_some())
             .finish_non_exhaustive()
     }
-}
-
-impl Layer {
-    fn new(layer: DecodeLayer, settings: &DecodeSettings, maker: &Maker) -> Self {
-        let norm = |weight: Tensor<2>| primitive(weight.cast(DType::F32));
-        let linear = |linear: JoinedLinear, is_split: bool| {
-            let [out, width] = linear.weight.dims();
-            let parts = if is_split { parts(out, width) } else { 1 };
-            let weight = linear.weight.cast(settings.dtype);
-            let weight: Tensor<3> = weight.reshape([out, parts, width / parts]);
-            Linear {
-                weight: primitive(weight.swap_dims(0, 1)),
-                bias: linear.bias.map(norm),
-            }
-        };
-        let (rows, heads) = (settings.rows, settings.key_heads);
-        let shape = [rows, heads, settings.capacity, settings.head_width];
-        Self {
-            input_norm: norm(layer.input_norm),
-            attention_in: linear(layer.attention_in, true),
-            head_norms: layer.head_norms.map(|(q, k)| (norm(q), norm(k))),
-            attention_out: linear(layer.attention_out, true),
-            output_norm: norm(layer.output_norm),
-            gate_up: linear(layer.gate_up, false),
-            down: linear(layer.down, true),
-            cache: (
-                maker.buffer(shape, settings.dtype),
-                maker.buffer(shape, settings.dtype),
-            ),
-        }
-    }
-}
-
-impl Rows {
-    fn new(settings: &DecodeSettings, maker: &Maker) -> Self {
-        let (rows, ring) = (settings.rows, settings.ring);
-        Self {
-            ids: maker.buffer([rows], DType::U32),
-            lengths: maker.buffer([rows], DType::U32),
-            streams: maker.buffer([rows, 3], DType::U32),
-            clocks: maker.buffer([rows], DType::U32),
-            ring_ids: maker.buffer([ring, rows], DType::U32),
-            ring_logprobs: maker.buffer([ring, rows], DType::F32),
-        }
-    }
-
-    fn drawn(&self) -> Drawn<'_> {
-        Drawn {
-            ids: &self.ids,
-            lengths: &self.lengths,
-            streams: &self.streams,
-            clocks: &self.clocks,
-            ring_ids: &self.ring_ids,
-            ring_logprobs: &self.ring_logprobs,
-        }
-    }
-}
-
-impl Scratch {
-    fn new(
-        settings: &DecodeSettings,
-        [width, inner, vocabulary]: [usize; 3],
-        maker: &Maker,
-    ) -> Self {
-        let (rows, dtype) = (settings.rows, settings.dtype);
-        let (heads, head) = (settings.query_heads, settings.head_width);
-        let projected = (heads + 2 * settings.key_heads) * head;
-        let attended = heads * head;
-        let (on_input, on_attended) = (parts(projected, width), parts(width, attended));
-        let on_gated = parts(width, inner);
-        Self {
-            states: maker.buffer([rows, width], DType::F32),
-            normed: [
-                maker.buffer([on_input, rows, width / on_input], dtype),
-                maker.buffer([1, rows, width], dtype),
-            ],
-            projected: maker.buffer([on_input, rows, projected], DType::F32),
-            queries: maker.buffer([rows, heads, head], dtype),
-            attended: maker.buffer([on_attended, rows, attended / on_attended], dtype),
-            changes: [on_attended, on_gated].map(|parts| {
-                let shape = [parts, rows, width];
-                maker.buffer(shape, DType::F32)
-            }),
-            joined: maker.buffer([1, rows, 2 * inner], dtype),
-            gated: maker.buffer([on_gated, rows, inner / on_gated], dtype),
-            logits: maker.buffer([1, rows, vocabulary], DType::F32),
-        }
-    }
-}
-
-impl Maker {
-    fn buffer<const D: usize>(&self, shape: [usize; D], dtype: DType) -> CubeTensor {
-        let (client, device) = (self.client.clone(), self.device.clone());
-        empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)
-    }
-}
-
-/// A matrix as a batch of one.
-fn whole(matrix: CubeTensor) -> CubeTensor {
-    let [rows, columns] = matrix.meta.shape().dims();
-    burn_cubecl::ops::reshape(matrix, Shape::new([1, rows, columns]))
-}
-
-/// Chunks of the `width` columns of a linear map to `out` columns: few enough that each is worth a
-/// product, and that the products do not crowd a GPU.
-fn parts(out: usize, width: usize) -> usize {
-    let fits = |parts: &usize| {
-        let is_even = width.is_multiple_of(parts * CHUNK_UNIT);
-        is_even && width / parts >= LEAST_CHUNK && parts * out.div_ceil(64) <= MOST_CUBES
-    };
-    [16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
-}
-
-/// Cosines and sines of every position, `[capacity, D/2]` each.
-fn angles(settings: &DecodeSettings, device: &Device) -> (CubeTensor, CubeTensor) {
-    let frequencies = &settings.inverse_frequencies;
-    let shape = [settings.capacity, frequencies.len()];
-    let table = |of: fn(f32) -> f32| {
-        let angles = (0..settings.capacity)
-            .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
-        let values: Vec<f32> = angles.map(of).collect();
-        primitive(Tensor::<2>::from_data(
-            TensorData::new(values, shape),
-            (device, DType::F32),
-        ))
-    };
-    (table(f32::cos), table(f32::sin))
 }
 
 /// Runs a recorded step again.

@@ -7,10 +7,10 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::SampleFilters;
 use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
+use crate::ops::cube::{empty, grid};
 
 /// Backends that run the kernel.
 #[backend_extension(Cube, Fusion)]
@@ -38,16 +38,13 @@ impl SampleBackend for CubeBackend {
         let (logits, streams) = (into_contiguous(logits), into_contiguous(streams));
         let shape = logits.shape();
         let (rows, vocabulary) = (shape[0], shape[1]);
-        let empty = |dtype| {
-            let (client, device) = (logits.client.clone(), logits.device.clone());
-            empty_device_contiguous_dtype(client, device, Shape::new([rows]), dtype)
-        };
-        let (ids, logprobs) = (empty(DType::I32), empty(DType::F32));
+        let ids = empty(&logits, [rows], DType::I32);
+        let logprobs = empty(&logits, [rows], DType::F32);
         let kinds = FilterKinds::new(filters, vocabulary, &logits.client);
         sample_kernel::launch(
             &logits.client,
-            CubeCount::Static(rows as u32, 1, 1),
-            CubeDim::new_1d(kinds.units as u32),
+            grid(rows, 1),
+            kinds.block.dim(),
             logits.clone().into_tensor_arg(),
             streams.into_tensor_arg(),
             ids.clone().into_tensor_arg(),

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::split;
-use crate::ops::decode::launch::{element, grid, has_planes};
+use crate::ops::cube::{Block, grid, types};
 
 /// Units of a cube, and keys that it takes at a time; more only for heads that are wider.
 const UNITS: usize = 128;
@@ -30,13 +30,12 @@ pub fn attend(
         group: query_heads / key_heads,
         width,
         lanes,
-        units: lanes.max(UNITS),
-        planes: has_planes(&queries.client),
+        block: Block::of(&queries.client, lanes.max(UNITS)),
     };
     attend_kernel::launch(
         &queries.client,
         grid(key_heads, rows),
-        CubeDim::new_1d(tile.units as u32),
+        tile.block.dim(),
         queries.clone().into_tensor_arg(),
         cache.0.clone().into_tensor_arg(),
         cache.1.clone().into_tensor_arg(),
@@ -46,7 +45,7 @@ pub fn attend(
         capacity,
         attended.meta.shape()[2],
         tile,
-        element(queries),
+        types([queries])[0],
     );
 }
 
@@ -58,8 +57,7 @@ struct TileLayout {
     width: usize,
     /// Units that hold one head's width.
     lanes: usize,
-    units: usize,
-    planes: bool,
+    block: Block,
 }
 
 #[cube(launch)]
@@ -78,12 +76,12 @@ fn attend_kernel<F: Float>(
 ) {
     let group = comptime!(layout.group);
     let width = comptime!(layout.width);
-    let units = comptime!(layout.units);
+    let units = comptime!(layout.block.units as usize);
     let lanes = comptime!(layout.lanes);
-    let parts = comptime!(layout.units / layout.lanes);
+    let parts = comptime!(layout.block.units as usize / layout.lanes);
     // Queries, then scores of a tile, then sums of the parts.
     let mut asked = Shared::new_slice(comptime!(layout.group * layout.width));
-    let mut scores = Shared::new_slice(comptime!(layout.group * layout.units));
+    let mut scores = Shared::new_slice(comptime!(layout.group * layout.block.units as usize));
     let mut peaks = Shared::new_slice(group);
     let mut totals = Shared::new_slice(group);
     let mut factors = Shared::new_slice(group);
@@ -183,18 +181,13 @@ fn weigh(
     factors: &mut Shared<[f32]>,
     #[comptime] layout: TileLayout,
 ) {
-    let units = comptime!(layout.units);
+    let units = comptime!(layout.block.units as usize);
     let group = comptime!(layout.group);
-    let mut lane = 0usize.runtime();
-    let mut reach = 1usize.runtime();
-    let mut member = UNIT_POS_X as usize;
-    let mut step = units.runtime();
-    if comptime!(layout.planes) {
-        lane = UNIT_POS_PLANE as usize;
-        reach = PLANE_DIM as usize;
-        member = UNIT_POS_X as usize / reach;
-        step = units / reach;
-    }
+    // Units that take a head's scores together.
+    let reach = comptime!((layout.block.plane as usize).max(1));
+    let step = comptime!(layout.block.units as usize / (layout.block.plane as usize).max(1));
+    let lane = UNIT_POS_X as usize % reach;
+    let mut member = UNIT_POS_X as usize / reach;
     while member < group {
         let first = member * units;
         let mut peak = peaks[member];
@@ -204,7 +197,7 @@ fn weigh(
             peak = f32::max(peak, scores[first + at]);
             at += reach;
         }
-        if comptime!(layout.planes) {
+        if comptime!(layout.block.plane > 0) {
             peak = plane_max(peak);
         }
         let mut total = 0.0f32;
@@ -215,7 +208,7 @@ fn weigh(
             total += weight;
             at += reach;
         }
-        if comptime!(layout.planes) {
+        if comptime!(layout.block.plane > 0) {
             total = plane_sum(total);
         }
         if lane == 0 {

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::SampleFilters;
-use crate::ops::decode::launch::grid;
+use crate::ops::cube::grid;
 use crate::ops::sample::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
 
 /// The rows that draw and what they keep.
@@ -41,7 +41,7 @@ pub fn draw(from: &Draw<'_>, rows: &Drawn<'_>) {
     draw_kernel::launch(
         &from.logits.client,
         grid(count, 1),
-        CubeDim::new_1d(kinds.units as u32),
+        kinds.block.dim(),
         from.logits.clone().into_tensor_arg(),
         rows.ids.clone().into_tensor_arg(),
         rows.lengths.clone().into_tensor_arg(),

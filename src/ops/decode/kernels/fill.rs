@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::decode::launch::{element, grid};
+use crate::ops::cube::{grid, types};
 
 /// Units of a cube that has a token's keys of one head.
 const UNITS: u32 = 64;
@@ -28,7 +28,7 @@ pub fn fill(prompts: &CubeTensor, places: &CubeTensor, cache: &CubeTensor) {
         tokens,
         capacity,
         width,
-        [element(prompts), element(cache)],
+        types([prompts, cache]),
     );
 }
 

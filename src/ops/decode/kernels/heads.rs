@@ -3,8 +3,7 @@
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::decode::launch::{element, grid};
-use crate::ops::units::sum_of_units;
+use crate::ops::cube::{Block, cube_sum, grid, types};
 
 /// The tensors around a layer's heads.
 pub struct Heads<'a> {
@@ -31,7 +30,7 @@ pub struct Heads<'a> {
 pub fn place_heads(heads: &Heads<'_>) {
     let [rows, query_heads, width] = heads.queries.meta.shape().dims();
     let [_, key_heads, capacity, _] = heads.cache.0.meta.shape().dims();
-    let units = width.next_power_of_two();
+    let block = Block::of(&heads.queries.client, width.next_power_of_two());
     let unused = heads.angles.0;
     let bias = heads.bias.unwrap_or(unused);
     let (query_norm, key_norm) = heads.norms.unwrap_or((unused, unused));
@@ -39,7 +38,7 @@ pub fn place_heads(heads: &Heads<'_>) {
         query_heads,
         key_heads,
         width,
-        units,
+        block,
         parts: heads.projected.meta.shape()[0],
         has_bias: heads.bias.is_some(),
         has_norms: heads.norms.is_some(),
@@ -47,7 +46,7 @@ pub fn place_heads(heads: &Heads<'_>) {
     place_heads_kernel::launch(
         &heads.queries.client,
         grid(query_heads + 2 * key_heads, rows),
-        CubeDim::new_1d(units as u32),
+        block.dim(),
         heads.projected.clone().into_tensor_arg(),
         bias.clone().into_tensor_arg(),
         query_norm.clone().into_tensor_arg(),
@@ -61,7 +60,7 @@ pub fn place_heads(heads: &Heads<'_>) {
         heads.epsilon,
         capacity,
         layout,
-        element(heads.queries),
+        types([heads.queries])[0],
     );
 }
 
@@ -71,7 +70,7 @@ struct HeadLayout {
     query_heads: usize,
     key_heads: usize,
     width: usize,
-    units: usize,
+    block: Block,
     /// Summands of what is projected.
     parts: usize,
     has_bias: bool,
@@ -100,9 +99,7 @@ fn place_heads_kernel<F: Float>(
     let half = comptime!(layout.width / 2);
     let query_heads = comptime!(layout.query_heads);
     let key_heads = comptime!(layout.key_heads);
-    let units = comptime!(layout.units);
-    let mut held = Shared::new_slice(units);
-    let mut heads = Shared::new_slice(units);
+    let mut heads = Shared::new_slice(comptime!(layout.block.units as usize));
     let head = CUBE_POS_X as usize;
     let row = CUBE_POS_Y as usize;
     let unit = UNIT_POS_X as usize;
@@ -121,7 +118,7 @@ fn place_heads_kernel<F: Float>(
         }
     }
     if comptime!(layout.has_norms) {
-        let total = sum_of_units(value * value, &mut held, units);
+        let total = cube_sum(value * value, comptime!(layout.block));
         let root = f32::recip(f32::sqrt(total / f32::cast_from(width as u32) + epsilon));
         if unit < width {
             if head < query_heads {

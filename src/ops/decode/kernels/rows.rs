@@ -4,8 +4,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::split;
-use crate::ops::decode::launch::{element, grid};
-use crate::ops::units::sum_of_units;
+use crate::ops::cube::{Block, cube_sum, grid, types};
 
 /// Units of a cube that has a row.
 const UNITS: usize = 256;
@@ -24,7 +23,7 @@ pub fn embed(table: &CubeTensor, ids: &CubeTensor, states: &CubeTensor) {
         ids.clone().into_tensor_arg(),
         states.clone().into_tensor_arg(),
         width,
-        element(table),
+        types([table])[0],
     );
 }
 
@@ -45,10 +44,11 @@ pub fn add_norm(
     let added = change.map_or(weight, |(change, _)| change);
     let parts = change.map_or(0, |(change, _)| change.meta.shape()[0]);
     let [_, _, chunk] = normed.meta.shape().dims();
+    let block = Block::new(&states.client, width);
     add_norm_kernel::launch(
         &states.client,
         grid(rows, 1),
-        CubeDim::new_1d(UNITS as u32),
+        block.dim(),
         states.clone().into_tensor_arg(),
         added.clone().into_tensor_arg(),
         bias.unwrap_or(weight).clone().into_tensor_arg(),
@@ -59,8 +59,8 @@ pub fn add_norm(
         chunk,
         parts,
         bias.is_some(),
-        UNITS,
-        element(normed),
+        block,
+        types([normed])[0],
     );
 }
 
@@ -82,7 +82,7 @@ pub fn gate(joined: &CubeTensor, bias: Option<&CubeTensor>, gated: &CubeTensor) 
         width,
         chunk,
         bias.is_some(),
-        [element(joined), element(gated)],
+        types([joined, gated]),
     );
 }
 
@@ -116,10 +116,10 @@ fn add_norm_kernel<F: Float>(
     chunk: usize,
     #[comptime] parts: usize,
     #[comptime] has_bias: bool,
-    #[comptime] units: usize,
+    #[comptime] block: Block,
     #[define(F)] _element: ElemType,
 ) {
-    let mut held = Shared::new_slice(units);
+    let units = comptime!(block.units as usize);
     let first = CUBE_POS_X as usize * width;
     let mut own = 0.0f32;
     let mut place = UNIT_POS_X as usize;
@@ -138,7 +138,7 @@ fn add_norm_kernel<F: Float>(
         own += value * value;
         place += units;
     }
-    let total = sum_of_units(own, &mut held, units);
+    let total = cube_sum(own, block);
     let root = f32::recip(f32::sqrt(total / f32::cast_from(width as u32) + epsilon));
     let mut place = UNIT_POS_X as usize;
     while place < width {
