@@ -120,6 +120,7 @@ impl EvalArgs {
                 ..SamplingParams::default()
             },
             format: self.format,
+            each_stage: false,
         };
         if config.problems == 0 {
             let problem = "has no held-out problems, name a file of them as `test`";

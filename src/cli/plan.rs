@@ -162,7 +162,9 @@ fn lines(stage: &StagePlan) -> String {
         format!("  {name:<14}  {needs:>9}  {}\n", parts.join(", "))
     };
     let phases: String = stage.phases.iter().map(line).collect();
-    format!("{}\n{phases}\n", stage.name)
+    let notes = stage.notes.iter();
+    let notes: String = notes.map(|note| format!("  ({note})\n")).collect();
+    format!("{}\n{phases}{notes}\n", stage.name)
 }
 
 fn peak(stages: &[StagePlan]) -> usize {
@@ -267,6 +269,7 @@ mod tests {
             name: "sft".into(),
             peak_bytes: phase.bytes,
             phases: vec![phase],
+            notes: vec!["the data is unseen".into()],
         };
         let plan = Plan {
             device: DeviceSpec::Cpu,
@@ -283,6 +286,7 @@ mod tests {
         let expected = "\
 sft
   learn             3.50 GB  weights 3.00 GB, process 500 MB
+  (the data is unseen)
 
 peak       3.50 GB
 available  2.00 GB

@@ -2,8 +2,10 @@
 
 mod diagnosis;
 mod key_path;
+mod lineage;
 mod overrides;
 mod plan;
+mod references;
 mod toml_overlay;
 mod tune;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use lineage::{Grading, Origin};
 pub use toml_overlay::{from_text, load, to_toml};
 
 use crate::device::DeviceSpec;
@@ -46,8 +49,8 @@ pub struct Recipe {
     /// The model folder that the first stage reads, unless it makes a model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
-    /// How the model is evaluated on held-out problems before and after
-    /// reinforcement learning.
+    /// How models are evaluated on held-out problems: before and after reinforcement learning, by
+    /// the task of its last stage.
     #[serde(default)]
     pub eval: EvalConfig,
     /// The stages, in order.
@@ -98,6 +101,24 @@ impl Stage {
         name.as_deref().unwrap_or(self.kind())
     }
 
+    /// The stage whose model this one starts from, as `from` names it.
+    pub fn starts_from(&self) -> Option<&str> {
+        let from = match self {
+            Self::Pretrain(_) => &None,
+            Self::Sft(config) => &config.from,
+            Self::Dpo(config) => &config.from,
+            Self::Grpo(config) | Self::Ppo(config) => &config.from,
+        };
+        from.as_deref()
+    }
+
+    /// Whether later stages can start from what this one makes.
+    pub fn makes_language_model(&self) -> bool {
+        match self {
+            Self::Pretrain(_) | Self::Sft(_) | Self::Dpo(_) | Self::Grpo(_) | Self::Ppo(_) => true,
+        }
+    }
+
     /// The adapter that the stage trains in place of all weights.
     pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
@@ -133,13 +154,15 @@ impl Recipe {
             return Err(Error::setting("stage", "no stages, expected at least one"));
         }
         self.eval.validate("eval")?;
+        if self.eval.each_stage && self.grading().is_none() {
+            let problem = "no stage has a task to evaluate by, expected one of kind `grpo`, `ppo` \
+                           or `sample` whose task is there before the run";
+            return Err(Error::setting("eval.each_stage", problem));
+        }
         for (index, stage) in self.stages.iter().enumerate() {
             let key = format!("stage.{}", stage.name());
             let makes_model = matches!(stage, Stage::Pretrain(_));
-            if index == 0 && !makes_model && self.model.is_none() {
-                let problem = "unset, the first stage needs a model folder to start from";
-                return Err(Error::setting("model", problem));
-            }
+            self.origin(index)?;
             if makes_model && (index > 0 || self.model.is_some()) {
                 let problem = "makes a new model, so it must come first, and without `model`";
                 return Err(Error::setting(key, problem));
@@ -153,6 +176,11 @@ impl Recipe {
                 let problem = "two stages of this name, give each its own `name`";
                 return Err(Error::setting(key, problem));
             }
+            if stage.name() == lineage::RECIPES_MODEL {
+                let problem = "is what `from` calls the recipe's model, expected another name";
+                return Err(Error::setting(format!("{key}.name"), problem));
+            }
+            self.validate_references(index)?;
             stage.validate(&key)?;
         }
         Ok(())

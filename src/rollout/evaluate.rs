@@ -32,6 +32,9 @@ pub struct EvalConfig {
     pub sampling: SamplingParams,
     /// The shape that counts as well formed.
     pub format: FormatStyle,
+    /// Evaluates the language model of every stage of a recipe, beside those that enter and leave
+    /// reinforcement learning.
+    pub each_stage: bool,
 }
 
 impl Default for EvalConfig {
@@ -45,6 +48,7 @@ impl Default for EvalConfig {
                 ..SamplingParams::default()
             },
             format: FormatStyle::default(),
+            each_stage: false,
         }
     }
 }

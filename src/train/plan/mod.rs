@@ -38,6 +38,9 @@ pub struct StagePlan {
     pub peak_bytes: usize,
     /// The phases, in the order they come.
     pub phases: Vec<PhasePlan>,
+    /// What could not be looked at and what was taken in its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What a phase of a stage needs.
@@ -66,6 +69,7 @@ impl StagePlan {
             name: name.to_owned(),
             peak_bytes: phases.iter().map(|phase| phase.bytes).max().unwrap_or(0),
             phases,
+            notes: Vec::new(),
         }
     }
 

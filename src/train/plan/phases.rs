@@ -85,7 +85,10 @@ impl Workload<'_> {
         phases.push(self.stepping(&sizes, resident, machine));
         let largest = FLOAT * sizes.largest;
         phases.push(resident.phase("save", [("a weight's copies", 2 * largest)]));
-        Ok(StagePlan::new(name, phases))
+        Ok(StagePlan {
+            notes: self.notes.clone(),
+            ..StagePlan::new(name, phases)
+        })
     }
 
     fn resident(&self, sizes: &Sizes, critic: Option<&Sizes>, machine: Machine) -> Resident {

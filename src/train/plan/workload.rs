@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use super::activations::SliceShape;
 use super::{Machine, Sizes, WorstCase};
+use crate::data::{PromptTemplate, reads_stage};
 use crate::error::Result;
 use crate::generation::{MAX_ROWS, SamplingParams};
 use crate::model::{LoraConfig, ModelConfig};
 use crate::rollout::{EvalConfig, PROBLEMS_AT_ONCE};
-use crate::tasks::{Split, Task};
+use crate::tasks::{Split, Task, TaskConfig};
 use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
@@ -21,6 +22,14 @@ const PROMPTS_MEASURED: usize = 512;
 
 /// Bytes of a sample in memory beside its tokens.
 const SAMPLE_BYTES: usize = 300;
+
+/// Said of data that another stage makes.
+const UNSEEN_DATA: &str =
+    "the data is made by another stage: foretold from `batch` and `max_tokens`";
+
+/// Said of problems that another stage makes.
+const UNSEEN_PROMPTS: &str = "the problems are made by another stage: foretold for prompts that \
+                              leave room for `max_completion_tokens`";
 
 /// What a stage does.
 #[derive(Clone, Debug)]
@@ -51,6 +60,8 @@ pub struct Workload<'a> {
     pub stored_bytes: usize,
     /// Bytes of the data in memory.
     pub data_bytes: usize,
+    /// What could not be looked at and what was taken in its place.
+    pub notes: Vec<String>,
 }
 
 /// Completions that are made together.
@@ -119,11 +130,17 @@ impl SftConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let samples = read_samples(self, tokenizer, longest)?;
-        let worst = self.worst_case(&samples);
+        let (worst, data_bytes, notes) = match self.foretold(longest) {
+            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
+            None => {
+                let samples = read_samples(self, tokenizer, longest)?;
+                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
+            }
+        };
         Ok(Workload {
             lora: self.lora.as_ref(),
-            data_bytes: data_bytes(&samples),
+            data_bytes,
+            notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
         })
     }
@@ -140,13 +157,19 @@ impl DpoConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let samples = read_pairs(self, tokenizer, longest)?.concat();
-        let worst = self.worst_case(&samples);
+        let (worst, data_bytes, notes) = match self.foretold(longest) {
+            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
+            None => {
+                let samples = read_pairs(self, tokenizer, longest)?.concat();
+                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
+            }
+        };
         Ok(Workload {
             lora: self.lora.as_ref(),
             has_reference: true,
             is_scored: true,
-            data_bytes: data_bytes(&samples),
+            data_bytes,
+            notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
         })
     }
@@ -165,16 +188,22 @@ impl RlConfig {
         critic: Option<&'a OptimConfig>,
         eval: &EvalConfig,
     ) -> Result<Workload<'a>> {
-        let task = self.task.build()?;
-        let prompts = self.prompt_tokens(tokenizer, task.as_ref())?;
         let positions = model.max_position_embeddings;
+        let asked = Asked::of(
+            &self.task,
+            self.template,
+            &self.sampling,
+            positions,
+            tokenizer,
+        )?;
+        let prompts = asked.prompts;
         let rollouts = |rows, group, sampling: &SamplingParams| Rollouts {
             rows,
             group,
             prompt_tokens: prompts.longest,
             completion_tokens: sampling.max_completion_tokens.min(positions),
         };
-        let held_out = task.size(Split::Test).unwrap_or(eval.problems);
+        let held_out = asked.held_out.unwrap_or(eval.problems);
         let problems = held_out.min(eval.problems).min(PROBLEMS_AT_ONCE);
         let together = self.groups_per_batch().min(self.prompts_per_step) * self.group_size;
         let worst = self.worst_case(prompts, positions);
@@ -192,28 +221,8 @@ impl RlConfig {
                 eval.samples,
                 &eval.sampling,
             )),
+            notes: asked.notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
-        })
-    }
-
-    /// Lengths of the prompts of the first problems.
-    ///
-    /// # Errors
-    /// When a prompt cannot be encoded.
-    pub(in crate::train) fn prompt_tokens(
-        &self,
-        tokenizer: &Tokenizer,
-        task: &dyn Task,
-    ) -> Result<PromptTokens> {
-        let count = task.size(Split::Train).unwrap_or(PROMPTS_MEASURED);
-        let mut lengths = HashSet::new();
-        for index in 0..count.min(PROMPTS_MEASURED) as u64 {
-            let problem = task.problem(Split::Train, index);
-            lengths.insert(self.template.encode(tokenizer, &problem.prompt)?.len());
-        }
-        Ok(PromptTokens {
-            shortest: lengths.iter().copied().min().unwrap_or(1).max(1),
-            longest: lengths.iter().copied().max().unwrap_or(1).max(1),
         })
     }
 }
@@ -225,6 +234,67 @@ pub(in crate::train) struct PromptTokens {
     pub shortest: usize,
     /// Tokens of the longest.
     pub longest: usize,
+}
+
+impl PromptTokens {
+    /// Those of the first problems that `task` trains on.
+    ///
+    /// # Errors
+    /// When a prompt cannot be encoded.
+    pub(in crate::train) fn measure(
+        task: &dyn Task,
+        template: PromptTemplate,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        let count = task.size(Split::Train).unwrap_or(PROMPTS_MEASURED);
+        let mut lengths = HashSet::new();
+        for index in 0..count.min(PROMPTS_MEASURED) as u64 {
+            let problem = task.problem(Split::Train, index);
+            lengths.insert(template.encode(tokenizer, &problem.prompt)?.len());
+        }
+        Ok(Self {
+            shortest: lengths.iter().copied().min().unwrap_or(1).max(1),
+            longest: lengths.iter().copied().max().unwrap_or(1).max(1),
+        })
+    }
+}
+
+/// What is known of the problems of a stage before the run.
+struct Asked {
+    prompts: PromptTokens,
+    /// Held-out problems, if they end.
+    held_out: Option<usize>,
+    notes: Vec<String>,
+}
+
+impl Asked {
+    /// Measures the task's prompts; those that another stage makes are taken to leave just room for
+    /// a completion in `positions`.
+    fn of(
+        task: &TaskConfig,
+        template: PromptTemplate,
+        sampling: &SamplingParams,
+        positions: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        if reads_stage(task) {
+            let room = positions.saturating_sub(sampling.max_completion_tokens);
+            return Ok(Self {
+                prompts: PromptTokens {
+                    shortest: 1,
+                    longest: room.max(1),
+                },
+                held_out: None,
+                notes: vec![UNSEEN_PROMPTS.to_owned()],
+            });
+        }
+        let task = task.build()?;
+        Ok(Self {
+            prompts: PromptTokens::measure(task.as_ref(), template, tokenizer)?,
+            held_out: task.size(Split::Test),
+            notes: Vec::new(),
+        })
+    }
 }
 
 impl<'a> Workload<'a> {
@@ -249,6 +319,7 @@ impl<'a> Workload<'a> {
             evaluation: None,
             stored_bytes: 0,
             data_bytes: 0,
+            notes: Vec::new(),
         }
     }
 }
