@@ -28,7 +28,10 @@ use crate::rewards::AddedReward;
 use crate::rollout::Evaluation;
 use crate::stop::Stop;
 use crate::tokenizer::Tokenizer;
-use crate::train::{StageContext, pretrain, train_dpo, train_grpo, train_ppo, train_sft};
+use crate::train::{
+    SampleConfig, SampledModel, StageContext, pretrain, sample_examples, train_dpo, train_grpo,
+    train_ppo, train_sft,
+};
 use crate::workers::Workers;
 
 /// What a run found, as `summary.json` holds it.
@@ -201,7 +204,12 @@ impl Run<'_> {
             save_every: self.recipe.save_every,
             rewards: self.rewards,
         };
-        let metrics = self.train(context, stage, model.as_deref())?;
+        let metrics = match (stage, origin, &model) {
+            (Stage::Sample(config), Some(origin), Some(model)) => {
+                self.sample(context, config, origin, model)?
+            }
+            _ => self.train(context, stage, model.as_deref())?,
+        };
         let summary = StageSummary {
             name: stage.name().to_string(),
             kind: stage.kind().to_string(),
@@ -211,6 +219,27 @@ impl Run<'_> {
         };
         files::write_json(&done, &summary)?;
         Ok(summary)
+    }
+
+    /// Asks the model in `model` and writes examples.
+    fn sample(
+        &self,
+        context: StageContext<'_>,
+        config: &SampleConfig,
+        origin: Origin,
+        model: &Path,
+    ) -> Result<BTreeMap<String, f64>> {
+        let loaded = self.load(model)?;
+        let asked = SampledModel {
+            decoder: &loaded.decoder,
+            tokenizer: &loaded.tokenizer,
+            eos_ids: loaded.eos_ids,
+            name: match origin {
+                Origin::Recipe => "model",
+                Origin::Stage(index) => self.recipe.stages[index].name(),
+            },
+        };
+        sample_examples(context, config, &asked)
     }
 
     /// Trains a stage and writes its model folder.
@@ -245,6 +274,7 @@ impl Run<'_> {
                 let trained = train(context, config, &tokenizer, eos_ids, decoder)?;
                 (tokenizer, trained)
             }
+            (Stage::Sample(_), _) => unreachable!("a stage that samples trains nothing"),
             (_, None) => unreachable!("a validated recipe gives every stage a model"),
         };
         let folder = context.folder.join("model");

@@ -200,6 +200,26 @@ fn advice(args: &PlanArgs, recipe: &Recipe, stages: &[StagePlan], machine: Machi
 
 /// Settings that may lower a stage's peak.
 fn candidates(stage: &Stage) -> Vec<String> {
+    let name = stage.name();
+    let settings = match stage {
+        Stage::Sample(config) => {
+            let together = config.prompts_per_batch.min(config.prompts).div_ceil(2);
+            let tokens = config.sampling.max_completion_tokens.div_ceil(2);
+            vec![
+                format!("prompts_per_batch={together}"),
+                format!("sampling.max_completion_tokens={tokens}"),
+            ]
+        }
+        _ => learning_candidates(stage),
+    };
+    let settings = settings.iter();
+    settings
+        .map(|setting| format!("stage.{name}.{setting}"))
+        .collect()
+}
+
+/// Settings of a stage that learns that may lower its peak.
+fn learning_candidates(stage: &Stage) -> Vec<String> {
     let mut settings = vec![
         "batching.checkpointing=true".to_owned(),
         "optim.kind=\"adamw_8bit\"".to_owned(),
@@ -209,6 +229,7 @@ fn candidates(stage: &Stage) -> Vec<String> {
         settings.push("lora.rank=16".to_owned());
     }
     let (batching, sequences) = match stage {
+        Stage::Sample(_) => return Vec::new(),
         Stage::Pretrain(config) => (config.batching, config.batch),
         Stage::Sft(config) => (config.batching, config.batch),
         Stage::Dpo(config) => (config.batching, 2 * config.batch),
@@ -237,11 +258,7 @@ fn candidates(stage: &Stage) -> Vec<String> {
     if half < together {
         settings.push(format!("batching.micro_batch={half}"));
     }
-    let name = stage.name();
     settings
-        .iter()
-        .map(|setting| format!("stage.{name}.{setting}"))
-        .collect()
 }
 
 /// A size for people.

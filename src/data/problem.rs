@@ -1,5 +1,6 @@
 //! What the model is asked and what a verifier needs to judge its answer.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,18 @@ fn language(line: &mut JsonLine) -> Result<Option<String>> {
 }
 
 impl Prompt {
+    /// What is asked: the text, or what the user says in a conversation, line after line.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Messages(messages) => {
+                let users = messages.iter().filter(|message| message.role == Role::User);
+                let said: Vec<&str> = users.filter_map(|m| m.content.as_deref()).collect();
+                Cow::Owned(said.join("\n"))
+            }
+        }
+    }
+
     /// Takes `field` out of `line` as a text or as messages.
     pub(super) fn take(line: &mut JsonLine, field: &str) -> Result<Self> {
         match line.fields().get(field) {

@@ -81,9 +81,16 @@ impl Recipe {
             }
             _ => None,
         };
+        let sampled = |stage: &'a Stage| match stage {
+            Stage::Sample(config) if self.eval.each_stage => {
+                Some(Grading::new(&config.task, config.template, &config.rewards))
+            }
+            _ => None,
+        };
         let is_there = |grading: &Grading<'_>| !reads_stage(grading.task);
         let stages = || self.stages.iter().rev();
-        stages().filter_map(reinforced).find(is_there)
+        let reinforced = stages().filter_map(reinforced).find(is_there);
+        reinforced.or_else(|| stages().filter_map(sampled).find(is_there))
     }
 
     /// The stages before `index` that make a language model.

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::model::LoraConfig;
 use crate::precision::Precision;
 use crate::rollout::EvalConfig;
-use crate::train::{DpoConfig, PretrainConfig, RlConfig, SftConfig};
+use crate::train::{DpoConfig, PretrainConfig, RlConfig, SampleConfig, SftConfig};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub enum Stage {
     Grpo(Box<RlConfig>),
     /// Reinforcement learning with a critic.
     Ppo(Box<RlConfig>),
+    /// Rejection sampling: examples from the current model's own completions. Makes no model.
+    Sample(Box<SampleConfig>),
 }
 
 impl Stage {
@@ -87,6 +89,7 @@ impl Stage {
             Self::Dpo(_) => "dpo",
             Self::Grpo(_) => "grpo",
             Self::Ppo(_) => "ppo",
+            Self::Sample(_) => "sample",
         }
     }
 
@@ -97,6 +100,7 @@ impl Stage {
             Self::Sft(config) => &config.name,
             Self::Dpo(config) => &config.name,
             Self::Grpo(config) | Self::Ppo(config) => &config.name,
+            Self::Sample(config) => &config.name,
         };
         name.as_deref().unwrap_or(self.kind())
     }
@@ -108,6 +112,7 @@ impl Stage {
             Self::Sft(config) => &config.from,
             Self::Dpo(config) => &config.from,
             Self::Grpo(config) | Self::Ppo(config) => &config.from,
+            Self::Sample(config) => &config.from,
         };
         from.as_deref()
     }
@@ -116,13 +121,14 @@ impl Stage {
     pub fn makes_language_model(&self) -> bool {
         match self {
             Self::Pretrain(_) | Self::Sft(_) | Self::Dpo(_) | Self::Grpo(_) | Self::Ppo(_) => true,
+            Self::Sample(_) => false,
         }
     }
 
     /// The adapter that the stage trains in place of all weights.
     pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
-            Self::Pretrain(_) => None,
+            Self::Pretrain(_) | Self::Sample(_) => None,
             Self::Sft(config) => config.lora.as_ref(),
             Self::Dpo(config) => config.lora.as_ref(),
             Self::Grpo(config) | Self::Ppo(config) => config.lora.as_ref(),
@@ -136,6 +142,7 @@ impl Stage {
             Self::Dpo(config) => config.validate(key),
             Self::Grpo(config) => config.validate_grpo(key),
             Self::Ppo(config) => config.validate_ppo(key),
+            Self::Sample(config) => config.validate(key),
         }
     }
 }

@@ -98,6 +98,7 @@ impl Recipe {
                 let critic = critic.as_ref().map(|critic| &critic.optim);
                 config.workload(model, tokenizer, critic, &self.eval)?
             }
+            Stage::Sample(config) => config.workload(model, tokenizer, &self.eval)?,
         };
         workload.stored_bytes = model.dtype.bytes();
         visit(stage, workload)

@@ -31,9 +31,10 @@ enum Scale {
 }
 
 /// The panels in the order of the dashboard.
-const TOPICS: [Topic; 12] = [
+const TOPICS: [Topic; 13] = [
     topic("reward", &["reward", "rewards/"], Scale::Free),
     topic(ACCURACY, &["accuracy", "format"], Scale::Share),
+    topic("kept completions", &["kept_share"], Scale::Share),
     topic("completion tokens", &["completion_tokens"], Scale::Free),
     topic("entropy (nats)", &["entropy"], Scale::Free),
     topic("loss", &["loss", "validation_loss"], Scale::Free),

@@ -14,7 +14,8 @@ use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
 use crate::train::{
-    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SftConfig, TrainingSample,
+    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SampleConfig, SftConfig,
+    TrainingSample,
 };
 
 /// Problems of a task whose prompts are measured.
@@ -38,8 +39,8 @@ pub struct Workload<'a> {
     pub model: &'a ModelConfig,
     /// The adapter that is trained in place of its weights.
     pub lora: Option<&'a LoraConfig>,
-    /// The optimiser.
-    pub optim: &'a OptimConfig,
+    /// The optimiser; none where nothing is learned.
+    pub optim: Option<&'a OptimConfig>,
     /// The critic's, if there is one.
     pub critic: Option<&'a OptimConfig>,
     /// Micro-batches.
@@ -197,14 +198,6 @@ impl RlConfig {
             tokenizer,
         )?;
         let prompts = asked.prompts;
-        let rollouts = |rows, group, sampling: &SamplingParams| Rollouts {
-            rows,
-            group,
-            prompt_tokens: prompts.longest,
-            completion_tokens: sampling.max_completion_tokens.min(positions),
-        };
-        let held_out = asked.held_out.unwrap_or(eval.problems);
-        let problems = held_out.min(eval.problems).min(PROBLEMS_AT_ONCE);
         let together = self.groups_per_batch().min(self.prompts_per_step) * self.group_size;
         let worst = self.worst_case(prompts, positions);
         Ok(Workload {
@@ -215,14 +208,53 @@ impl RlConfig {
                 && self.reference.update_every > 0
                 && self.reference.mix < 1.0,
             is_scored: self.needs_reference() || self.needs_old_logprobs() || critic.is_some(),
-            rollouts: Some(rollouts(together, self.group_size, &self.sampling)),
-            evaluation: Some(rollouts(
-                problems * eval.samples,
-                eval.samples,
-                &eval.sampling,
-            )),
+            rollouts: Some(asked.rollouts(together, self.group_size, &self.sampling, positions)),
+            evaluation: Some(asked.evaluation(eval, positions)),
             notes: asked.notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
+        })
+    }
+}
+
+impl SampleConfig {
+    /// What the stage does with a model, and how models are evaluated by its task if they are after
+    /// each stage.
+    ///
+    /// # Errors
+    /// When the task cannot be made or a prompt cannot be encoded.
+    pub fn workload<'a>(
+        &'a self,
+        model: &'a ModelConfig,
+        tokenizer: &Tokenizer,
+        eval: &EvalConfig,
+    ) -> Result<Workload<'a>> {
+        let positions = model.max_position_embeddings;
+        let asked = Asked::of(
+            &self.task,
+            self.template,
+            &self.sampling,
+            positions,
+            tokenizer,
+        )?;
+        let together = self.completions_per_batch();
+        Ok(Workload {
+            model,
+            lora: None,
+            optim: None,
+            critic: None,
+            batching: Batching::default(),
+            worst: WorstCase {
+                prompt_tokens: asked.prompts.shortest,
+                ..WorstCase::unseen(0, 1, asked.prompts.longest)
+            },
+            has_reference: false,
+            mixes_reference: false,
+            is_scored: false,
+            rollouts: Some(asked.rollouts(together, self.samples, &self.sampling, positions)),
+            evaluation: eval.each_stage.then(|| asked.evaluation(eval, positions)),
+            stored_bytes: 0,
+            data_bytes: 0,
+            notes: asked.notes,
         })
     }
 }
@@ -295,6 +327,30 @@ impl Asked {
             notes: Vec::new(),
         })
     }
+
+    /// `rows` completions, `group` of each problem.
+    fn rollouts(
+        &self,
+        rows: usize,
+        group: usize,
+        sampling: &SamplingParams,
+        positions: usize,
+    ) -> Rollouts {
+        Rollouts {
+            rows,
+            group,
+            prompt_tokens: self.prompts.longest,
+            completion_tokens: sampling.max_completion_tokens.min(positions),
+        }
+    }
+
+    /// The completions of a call of the engine while a model is evaluated.
+    fn evaluation(&self, eval: &EvalConfig, positions: usize) -> Rollouts {
+        let held_out = self.held_out.unwrap_or(eval.problems);
+        let problems = held_out.min(eval.problems).min(PROBLEMS_AT_ONCE);
+        let rows = problems * eval.samples;
+        self.rollouts(rows, eval.samples, &eval.sampling, positions)
+    }
 }
 
 impl<'a> Workload<'a> {
@@ -308,7 +364,7 @@ impl<'a> Workload<'a> {
         Self {
             model,
             lora: None,
-            optim,
+            optim: Some(optim),
             critic: None,
             batching,
             worst,
