@@ -178,13 +178,19 @@ fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
         };
         let (before, after) = (&eval.before, &eval.after);
         let k = before.samples;
-        let table = report::held_out_table(&[
-            row("pass@1", before.pass_at_1, after.pass_at_1),
+        let mut rows = vec![row("pass@1", before.pass_at_1, after.pass_at_1)];
+        for (part, before) in &before.pass_at_1_of_parts {
+            if let Some(after) = after.pass_at_1_of_parts.get(part) {
+                rows.push(row(&format!("pass@1 {part}"), *before, *after));
+            }
+        }
+        rows.extend([
             row(&format!("pass@{k}"), before.pass_at_k, after.pass_at_k),
             row(&format!("cons@{k}"), before.cons_at_k, after.cons_at_k),
             row("format", before.format, after.format),
             row("mean tokens", before.mean_tokens, after.mean_tokens),
         ]);
+        let table = report::held_out_table(&rows);
         text += &format!(
             "held-out results, {} problems\n\n{table}\n",
             before.problems
@@ -212,14 +218,20 @@ fn stage_results(stage: &StageSummary) -> Option<report::ModelResults> {
         name: name.into(),
         value,
     };
+    let of_parts = eval.pass_at_1_of_parts.iter();
+    let of_parts = of_parts.map(|(part, share)| measured(&format!("pass@1 {part}"), *share));
     Some(report::ModelResults {
         stage: stage.name.clone(),
-        results: vec![
-            measured("pass@1", eval.pass_at_1),
-            measured(&format!("pass@{k}"), eval.pass_at_k),
-            measured(&format!("cons@{k}"), eval.cons_at_k),
-            measured("format", eval.format),
-            measured("mean_tokens", eval.mean_tokens),
-        ],
+        results: [
+            vec![measured("pass@1", eval.pass_at_1)],
+            of_parts.collect(),
+            vec![
+                measured(&format!("pass@{k}"), eval.pass_at_k),
+                measured(&format!("cons@{k}"), eval.cons_at_k),
+                measured("format", eval.format),
+                measured("mean_tokens", eval.mean_tokens),
+            ],
+        ]
+        .concat(),
     })
 }

@@ -198,3 +198,82 @@ fn is_folder_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const RECIPE: &str = r#"name = "r"
+model = "base"
+[[stage]]
+kind = "grpo"
+steps = 1
+rewards = [
+    { kind = "accuracy", parts = ["sums"] },
+    { kind = "repetition", parts = ["talk"], weight = 0.5 },
+]
+[[stage.task.parts]]
+name = "sums"
+share = 0.7
+task = { kind = "arithmetic" }
+[[stage.task.parts]]
+name = "talk"
+share = 0.3
+task = { kind = "jsonl", train = "talk.jsonl" }
+[stage.task]
+kind = "mixture"
+"#;
+
+    fn read(text: &str, sets: &[&str]) -> Result<Recipe> {
+        let sets: Vec<_> = sets.iter().map(|set| set.to_string()).collect();
+        let recipe: Recipe = from_text(text, Path::new("r.toml"), &sets)?;
+        recipe.validate().map(|()| recipe)
+    }
+
+    #[test]
+    fn parts_of_a_task_and_of_rewards_are_set_by_name_and_written_back() {
+        let recipe = read(
+            RECIPE,
+            &[
+                "stage.grpo.task.parts.sums.task.digits=3",
+                "stage.grpo.rewards.accuracy.parts=[\"talk\"]",
+            ],
+        )
+        .unwrap();
+        let text = to_toml(&recipe).unwrap();
+        assert!(text.contains("digits = 3"), "{text}");
+        assert!(!text.contains("parts = [\"sums\"]"), "{text}");
+        assert_eq!(read(&text, &[]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn faults_in_them_are_named_by_key_and_line() {
+        let problem = |old: &str, new: &str| {
+            let message = read(&RECIPE.replace(old, new), &[])
+                .unwrap_err()
+                .to_string();
+            message.replace("recipe `r.toml`: ", "")
+        };
+        assert_eq!(
+            problem("parts = [\"sums\"]", "prts = [\"sums\"]"),
+            "line 7: unknown key `stage.grpo.rewards.accuracy.prts`, did you mean `parts`? \
+             (expected one of `weight`, `answer`, `parts`)"
+        );
+        assert_eq!(
+            problem("parts = [\"talk\"], weight = 0.5", "parts = \"talk\""),
+            "line 8: `stage.grpo.rewards.repetition.parts`: invalid type: string \"talk\", \
+             expected a sequence"
+        );
+        assert_eq!(
+            problem("share = 0.7", "share = \"most\""),
+            "line 12: `stage.grpo.task.parts.sums.share`: invalid type: string \"most\", \
+             expected f64"
+        );
+        assert_eq!(
+            problem("parts = [\"talk\"]", "parts = [\"tlk\"]"),
+            "`stage.grpo.rewards.parts`: the task has no part `tlk`, expected of `sums`, `talk`"
+        );
+    }
+}

@@ -276,6 +276,7 @@ mod tests {
                 answer: Value::Null,
                 level: None,
                 language: None,
+                part: None,
             },
             prompt: vec![1],
             rollouts: completions.iter().map(rollout).collect(),

@@ -21,7 +21,7 @@ seed = 3
 workers = 2
 
 [eval]
-problems = 2
+problems = 8
 samples = 2
 each_stage = true
 [eval.sampling]
@@ -42,10 +42,19 @@ name = "zero"
 steps = 2
 prompts_per_step = 4
 group_size = 4
-rewards = [{ kind = "soft_overlong", max_tokens = 24, buffer_tokens = 20 }, { kind = "repetition", ngram = 1 }]
-task = { kind = "countdown", levels = [1] }
+rewards = [{ kind = "soft_overlong", max_tokens = 24, buffer_tokens = 20 }, { kind = "repetition", ngram = 1, parts = ["sums"] }]
 sampling = { max_completion_tokens = 24 }
 optim = { lr = 1e-2 }
+[[stage.task.parts]]
+name = "numbers"
+share = 1
+task = { kind = "countdown", levels = [1] }
+[[stage.task.parts]]
+name = "sums"
+share = 1
+task = { kind = "arithmetic" }
+[stage.task]
+kind = "mixture"
 
 [[stage]]
 kind = "sample"
@@ -79,6 +88,7 @@ fn examples_of_one_model_teach_another_and_each_is_evaluated() {
     let summary = run(&whole, &Stop::default()).expect("the run ends");
     check_examples(&whole);
     check_evaluations(&whole, &summary);
+    check_parts(&whole);
     // At a learning rate of 0 the weights stay those that the stage started from.
     let weights = |run: &Path, stage: &str| {
         fs::read(run.join(stage).join("model/model.safetensors")).expect("a model")
@@ -165,6 +175,25 @@ fn check_evaluations(run: &Path, summary: &Summary) {
     assert_eq!(written["stages"][1]["eval"], eval("02-zero"));
 }
 
+/// Both parts of the mixture are asked and evaluated, and a reward is for its part only.
+fn check_parts(run: &Path) {
+    let text = fs::read_to_string(run.join("02-zero/samples.jsonl")).expect("a log");
+    let mut seen = [0, 0];
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a record");
+        let is_sum = line["prompt"]
+            .as_str()
+            .is_some_and(|prompt| prompt.ends_with("=?\n"));
+        assert_eq!(line["rewards"]["repetition"].is_number(), is_sum, "{line}");
+        assert!(line["rewards"]["soft_overlong"].is_number(), "{line}");
+        seen[usize::from(is_sum)] += 1;
+    }
+    assert!(seen[0] > 0 && seen[0] + seen[1] == 32, "{seen:?}");
+    let parts = json(&run.join("eval-before.json"))["parts"].clone();
+    let parts = parts.as_object().expect("results part by part");
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["numbers", "sums"]);
+}
+
 #[test]
 fn a_plan_foretells_what_other_stages_make_and_says_so() {
     let recipe = recipe(Path::new("nowhere")).expect("a recipe");
@@ -197,7 +226,7 @@ fn run(folder: &Path, stop: &Stop) -> Result<Summary> {
         recipe: &recipe,
         folder,
         device: &device::open(&DeviceSpec::Cpu)?,
-        screen: &Screen::new(false),
+        screen: &Screen::new(true),
         stop,
         rewards: &[],
     }

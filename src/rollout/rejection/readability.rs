@@ -209,6 +209,7 @@ mod tests {
             answer: Value::Null,
             level: None,
             language: None,
+            part: None,
         };
         let rollout = Rollout {
             completion: Completion {
@@ -230,6 +231,7 @@ mod tests {
             answer: Value::Null,
             level: None,
             language: None,
+            part: None,
         };
         let rollout = Rollout {
             completion: Completion {

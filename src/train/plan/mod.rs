@@ -7,6 +7,7 @@
 //! Shape letters: `N` tokens of a slice, `E` hidden width, `I` inner width, `V` vocabulary.
 
 mod activations;
+mod asked;
 mod phases;
 mod sizes;
 mod workload;
@@ -15,8 +16,8 @@ mod worst_case;
 pub use workload::{Rollouts, Workload};
 pub use worst_case::WorstCase;
 
+pub(super) use asked::PromptTokens;
 pub(super) use sizes::Sizes;
-pub(super) use workload::PromptTokens;
 
 use serde::Serialize;
 

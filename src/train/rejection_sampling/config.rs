@@ -82,8 +82,11 @@ impl SampleConfig {
             }
         }
         let key = |name: &str| format!("{key}.{name}");
-        let rubric = Rubric::build(&self.rewards, None);
-        let rubric = rubric.map_err(|error| error.inside(&key("")))?;
+        let inside = |error: Error| error.inside(&key(""));
+        let rubric = Rubric::build(&self.rewards, None).map_err(inside)?;
+        for reward in &self.rewards {
+            reward.validate_parts(&self.task).map_err(inside)?;
+        }
         self.keep.validate(&key("keep"), &rubric.names())?;
         self.sampling.validate(&key("sampling"))?;
         self.readability.validate(&key("readability"))?;

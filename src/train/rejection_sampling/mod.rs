@@ -7,6 +7,7 @@
 //! same data. No other state is saved.
 
 mod config;
+mod figures;
 mod prompts;
 mod records;
 
@@ -16,10 +17,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use self::figures::{describe, figures, reasons};
 use self::prompts::{Asked, Prompts};
-use self::records::{Sampled, Source, Tally, read_samples, tally, write_examples};
+use self::records::{Sampled, Source, read_samples, tally, write_examples};
 use super::plan::PromptTokens;
 use super::{RolloutRehearsal, Rollouts, StageContext, StepRecord};
 use crate::data::Problem;
@@ -28,7 +30,7 @@ use crate::files::{self, JsonlAppender};
 use crate::generation::{Engine, GenerationRequest};
 use crate::model::Decoder;
 use crate::rewards::Rubric;
-use crate::rollout::{RewardStats, RolloutGroup, Rollouter, Sieve};
+use crate::rollout::{RolloutGroup, Rollouter, Sieve};
 use crate::tasks::Task;
 use crate::tokenizer::Tokenizer;
 
@@ -102,7 +104,7 @@ impl Sampler<'_> {
             record.lap("rollout_seconds");
             let sampled = self.judge(index + 1, asked, &requests, &groups, &mut sieve);
             append(&mut samples, &sampled)?;
-            let speed = self.describe(&mut record, &sampled);
+            let speed = describe(&mut record, &self.rubric.names(), &sampled);
             metrics.append(record.fields())?;
             metrics.sync()?;
             let kept = sampled.iter().filter(|s| s.is_kept()).count();
@@ -198,34 +200,6 @@ impl Sampler<'_> {
         sampled
     }
 
-    /// Sets the metrics of a batch; returns tokens a second.
-    fn describe(&self, record: &mut StepRecord, sampled: &[Sampled]) -> f64 {
-        let count = sampled.len().max(1) as f64;
-        let rewards: Vec<Option<f64>> = sampled.iter().map(|s| s.reward).collect();
-        record.set("reward", RewardStats::of(&rewards).mean);
-        let means: Map<String, Value> = (self.rubric.names().into_iter())
-            .map(|name| {
-                let scores = sampled
-                    .iter()
-                    .map(|s| s.rewards.get(name).copied().flatten());
-                let mean = RewardStats::of(&scores.collect::<Vec<_>>()).mean;
-                (name.to_owned(), json!(mean))
-            })
-            .collect();
-        record.set("rewards", means);
-        let mut rejected: BTreeMap<&str, usize> = BTreeMap::new();
-        for sampled in sampled.iter().filter(|s| !s.is_kept()) {
-            *rejected.entry(&sampled.verdict).or_insert(0) += 1;
-        }
-        let kept = sampled.len() - rejected.values().sum::<usize>();
-        record.set("kept", kept);
-        record.set("kept_share", kept as f64 / count);
-        record.set("rejected", json!(rejected));
-        let tokens: usize = sampled.iter().map(|s| s.tokens).sum();
-        record.set("completion_tokens", tokens as f64 / count);
-        record.finish(tokens)
-    }
-
     /// Writes the examples and the counts of the whole stage.
     fn finish(&self, prompts: &Prompts) -> Result<BTreeMap<String, f64>> {
         let (context, folder) = (self.context, self.context.folder);
@@ -285,33 +259,4 @@ impl Sampler<'_> {
 fn append(log: &mut JsonlAppender, sampled: &[Sampled]) -> Result<()> {
     sampled.iter().try_for_each(|sampled| log.append(sampled))?;
     log.sync()
-}
-
-/// The reasons and how often each was given, the most frequent first.
-fn reasons(tally: &Tally) -> String {
-    let mut reasons: Vec<_> = tally.rejected.iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let reasons: Vec<_> = (reasons.iter())
-        .map(|(reason, count)| format!("{reason} {count}"))
-        .collect();
-    reasons.join(", ")
-}
-
-/// The stage's figures in numbers.
-fn figures(tally: &Tally) -> BTreeMap<String, f64> {
-    let (kept, made) = (tally.kept as f64, tally.completions as f64);
-    let figures = [
-        ("prompts", tally.prompts.asked as f64),
-        ("prompts_repeated", tally.prompts.repeated as f64),
-        ("prompts_contaminated", tally.prompts.contaminated as f64),
-        ("prompts_kept", tally.prompts_kept as f64),
-        ("completions", made),
-        ("kept", kept),
-        ("kept_share", kept / made.max(1.0)),
-        ("mean_tokens", tally.mean_tokens),
-    ];
-    let rejected = tally.rejected.iter();
-    let rejected = rejected.map(|(reason, count)| (format!("rejected.{reason}"), *count as f64));
-    let figures = figures.map(|(name, value)| (name.to_owned(), value));
-    figures.into_iter().chain(rejected).collect()
 }

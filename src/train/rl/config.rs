@@ -221,7 +221,11 @@ impl RlConfig {
 
     fn validate_parts(&self, key: &str) -> Result<()> {
         let key = |name: &str| format!("{key}.{name}");
-        Rubric::build(&self.rewards, None).map_err(|error| error.inside(&key("")))?;
+        let inside = |error: Error| error.inside(&key(""));
+        Rubric::build(&self.rewards, None).map_err(inside)?;
+        for reward in &self.rewards {
+            reward.validate_parts(&self.task).map_err(inside)?;
+        }
         self.sampling.validate(&key("sampling"))?;
         self.loss.validate(&key("loss"))?;
         self.optim.validate(&key("optim"))?;
