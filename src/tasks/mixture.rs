@@ -1,6 +1,7 @@
 //! Mixture: problems of several tasks, each a fixed share of the whole.
 //!
-//! [`turns`] says whose turn it is; a part's problems come in its own task's order, none left out.
+//! [`turns`] says whose turn it is; a part's problems come in its own task's order, none left out. A mixture has
+//! no end: a part that is through begins anew.
 
 mod turns;
 
@@ -12,9 +13,6 @@ use super::{Split, Task, TaskConfig};
 use crate::data::Problem;
 use crate::error::{Error, Result};
 use crate::seed::Seed;
-
-/// The smallest share of the whole.
-const LEAST_SHARE: f64 = 1e-3;
 
 /// Settings of [`Mixture`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,21 +41,15 @@ pub struct MixturePart {
 /// Several tasks as one.
 pub struct Mixture {
     parts: Vec<Part>,
-    train: Side,
-    test: Side,
+    /// None where no part has problems.
+    train: Option<Turns>,
+    test: Option<Turns>,
 }
 
 struct Part {
     name: String,
     share: f64,
     task: Box<dyn Task>,
-}
-
-/// The problems of one side of the train/test divide.
-struct Side {
-    turns: Turns,
-    /// Problems until a part repeats.
-    size: Option<usize>,
 }
 
 impl Mixture {
@@ -79,16 +71,16 @@ impl Mixture {
         let parts = config.parts.iter().map(build).collect::<Result<Vec<_>>>()?;
         let seed = Seed::new(config.seed).named("mixture");
         Ok(Self {
-            train: Side::new(&parts, Split::Train, seed.named("train")),
-            test: Side::new(&parts, Split::Test, seed.named("test")),
+            train: turns(&parts, Split::Train, seed.named("train")),
+            test: turns(&parts, Split::Test, seed.named("test")),
             parts,
         })
     }
 
-    fn side(&self, split: Split) -> &Side {
+    fn turns(&self, split: Split) -> Option<&Turns> {
         match split {
-            Split::Train => &self.train,
-            Split::Test => &self.test,
+            Split::Train => self.train.as_ref(),
+            Split::Test => self.test.as_ref(),
         }
     }
 
@@ -113,7 +105,8 @@ impl Task for Mixture {
     /// # Panics
     /// When no part has problems on this side: [`Task::size`] says so.
     fn problem(&self, split: Split, index: u64) -> Problem {
-        let turn = self.side(split).turns.turn(index);
+        let turns = self.turns(split).expect("a side that has problems");
+        let turn = turns.turn(index);
         let part = &self.parts[turn.part];
         let problem = part.task.problem(split, turn.rank);
         Problem {
@@ -124,7 +117,10 @@ impl Task for Mixture {
     }
 
     fn size(&self, split: Split) -> Option<usize> {
-        self.side(split).size
+        match self.turns(split) {
+            Some(_) => None,
+            None => Some(0),
+        }
     }
 
     fn verify(&self, problem: &Problem, answer: &str) -> Result<bool> {
@@ -144,13 +140,9 @@ impl MixtureConfig {
                 "no parts, expected at least one",
             ));
         }
-        let shares = self.parts.iter().map(|part| part.share);
-        let sum: f64 = shares.sum();
         for (index, part) in self.parts.iter().enumerate() {
-            let share = part.share / sum;
-            if !(part.share.is_finite() && share >= LEAST_SHARE) {
-                let problem = format!("must be above 0 and at least {LEAST_SHARE} of the sum");
-                return Err(Error::setting(key(part, "share"), problem));
+            if !(part.share.is_finite() && part.share > 0.0) {
+                return Err(Error::setting(key(part, "share"), "must be above 0"));
             }
             let same = |other: &MixturePart| other.name == part.name;
             if part.name.is_empty() || self.parts[..index].iter().any(same) {
@@ -170,27 +162,15 @@ fn key(part: &MixturePart, setting: &str) -> String {
     format!("task.parts.{}.{setting}", part.name)
 }
 
-impl Side {
-    /// The side's problems, of the parts that have any there.
-    fn new(parts: &[Part], split: Split, seed: Seed) -> Self {
-        let sizes: Vec<_> = parts.iter().map(|part| part.task.size(split)).collect();
-        let shares: Vec<f64> = (parts.iter().zip(&sizes))
-            .map(|(part, size)| if *size == Some(0) { 0.0 } else { part.share })
-            .collect();
-        let turns = Turns::new(&shares, seed);
-        let size = match shares.iter().all(|share| *share == 0.0) {
-            true => Some(0),
-            false => {
-                let sizes = sizes.iter().enumerate();
-                let ends = sizes.filter_map(|(part, size)| match size {
-                    Some(0) | None => None,
-                    Some(size) => Some(turns.index(part, *size as u64)),
-                });
-                ends.min().map(|index| index as usize)
-            }
-        };
-        Self { turns, size }
-    }
+/// The turns of the parts that have problems on this side; none when no part has.
+fn turns(parts: &[Part], split: Split, seed: Seed) -> Option<Turns> {
+    let share = |part: &Part| match part.task.size(split) {
+        Some(0) => 0.0,
+        _ => part.share,
+    };
+    let shares: Vec<f64> = parts.iter().map(share).collect();
+    let has_problems = shares.iter().any(|share| *share > 0.0);
+    has_problems.then(|| Turns::new(&shares, seed))
 }
 
 #[cfg(test)]
@@ -255,12 +235,19 @@ mod tests {
             let problem = task.problem(Split::Test, index);
             assert_eq!(problem.part.as_deref(), Some("sums"));
         }
-        assert_eq!(task.size(Split::Test), None);
-        // The two general problems are in the first block, their first repetition is the third.
-        let size = task.size(Split::Train).unwrap();
-        let general = |index: &u64| task.problem(Split::Train, *index).part.unwrap() == "general";
-        assert_eq!((0..size as u64).filter(general).count(), 2);
-        assert!(general(&(size as u64)));
+        let general = (0..100).map(|index| task.problem(Split::Train, index));
+        let general: Vec<_> = general
+            .filter(|problem| problem.part.as_deref() == Some("general"))
+            .map(|problem| problem.prompt.text().into_owned())
+            .collect();
+        // Ten turns of two problems, each epoch with both.
+        assert_eq!(general.len(), 10);
+        assert!(general.chunks(2).all(|epoch| epoch[0] != epoch[1]));
+        let held_out = format!(
+            "parts = [{{ name = \"general\", share = 1, \
+             task = {{ kind = \"jsonl\", train = {path:?} }} }}]"
+        );
+        assert_eq!(mixture(&held_out).unwrap().size(Split::Test), Some(0));
     }
 
     #[test]

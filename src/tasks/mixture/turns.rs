@@ -63,19 +63,6 @@ impl Turns {
         }
     }
 
-    /// The index at which `part` has its turn number `rank`, counted from 0.
-    pub(super) fn index(&self, part: usize, rank: u64) -> u64 {
-        let (mut block, mut earlier) = (0, 0);
-        while earlier + self.count(block, part) <= rank {
-            earlier += self.count(block, part);
-            block += 1;
-        }
-        let first = block * BLOCK;
-        let wanted = Turn { part, rank };
-        let found = (first..first + BLOCK).find(|index| self.turn(*index) == wanted);
-        found.expect("the block holds the turn")
-    }
-
     /// Turns of `part` in a block.
     fn count(&self, block: u64, part: usize) -> u64 {
         let before = match part {
@@ -133,7 +120,6 @@ mod tests {
         for index in 0..550 {
             let turn = turns.turn(index);
             assert_eq!(turn.rank, next[turn.part]);
-            assert_eq!(turns.index(turn.part, turn.rank), index);
             next[turn.part] += 1;
         }
         assert_eq!(next[1], 0);
