@@ -2,33 +2,36 @@
 //!
 //! A run's folder: `recipe.toml` (resolved), `versions.json`, one folder a stage (`01-pretrain`: its
 //! `metrics.jsonl`, `samples.jsonl`, `states`, `rollouts` and, once done, `model`, `adapter` and `done.json`),
-//! `eval-before.json`, `eval-after.json` and `summary.json`. What is there is not done again.
+//! `eval-before.json`, `eval-after.json`, one more a stage if asked for, and `summary.json`. What is there is not
+//! done again.
+
+mod held_out;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::held_out::Examiner;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::generation::{Engine, eos_token_ids};
+use crate::generation::eos_token_ids;
 use crate::model::{Adapter, Decoder, WeightDtype};
 use crate::progress::Screen;
-use crate::recipe::{self, Recipe, Stage};
-use crate::rewards::{Accuracy, AddedReward, AnswerSource, RewardConfig};
-use crate::rollout::{Evaluation, EvaluationInput, evaluate};
-use crate::seed::Seed;
+use crate::recipe::{self, Origin, Recipe, Stage};
+use crate::rewards::AddedReward;
+use crate::rollout::Evaluation;
 use crate::stop::Stop;
-use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
-use crate::train::{RlConfig, StageContext, pretrain, train_dpo, train_grpo, train_ppo, train_sft};
+use crate::train::{
+    SampleConfig, SampledModel, StageContext, pretrain, sample_examples, train_dpo, train_grpo,
+    train_ppo, train_sft,
+};
 use crate::workers::Workers;
 
 /// What a run found, as `summary.json` holds it.
@@ -51,6 +54,9 @@ pub struct StageSummary {
     pub seconds: f64,
     /// Its last figures.
     pub metrics: BTreeMap<String, f64>,
+    /// Held-out results of the model it made, if every stage's is evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<Evaluation>,
 }
 
 /// Held-out results around reinforcement learning.
@@ -89,25 +95,33 @@ impl Run<'_> {
             0 => Workers::suited_to(self.device),
             count => Workers::new(count),
         };
-        let mut model = self.recipe.model.clone();
+        let grading = self.recipe.grading();
+        let mut examiner = grading.map(|grading| Examiner::new(self, &workers, grading));
         let mut stages = Vec::new();
         let mut before = None;
-        let mut graded_by = None;
         for (index, stage) in self.recipe.stages.iter().enumerate() {
-            if let (Stage::Grpo(config) | Stage::Ppo(config), Some(model)) = (stage, &model) {
-                if before.is_none() {
-                    before = Some(self.evaluate("before", model, config, &workers)?);
-                }
-                graded_by = Some(config);
+            let origin = self.recipe.origin(index)?;
+            if before.is_none()
+                && matches!(stage, Stage::Grpo(_) | Stage::Ppo(_))
+                && let (Some(model), Some(examiner)) = (self.model(origin), &mut examiner)
+            {
+                before = Some(examiner.examine("before", &model)?);
             }
-            let folder = self.stage_folder(index, stage);
-            stages.push(self.run_stage(index, stage, model.as_deref(), &folder, &workers)?);
-            model = Some(folder.join("model"));
+            let mut summary = self.run_stage(index, origin, &workers)?;
+            if self.recipe.eval.each_stage
+                && stage.makes_language_model()
+                && let Some(examiner) = &mut examiner
+            {
+                let moment = self.stage_name(index);
+                let model = self.stage_folder(index).join("model");
+                summary.eval = Some(examiner.examine(&moment, &model)?);
+            }
+            stages.push(summary);
         }
-        let eval = match (before, graded_by, &model) {
-            (Some(before), Some(config), Some(model)) => Some(HeldOut {
+        let eval = match (before, &mut examiner, self.final_model()) {
+            (Some(before), Some(examiner), Some(model)) => Some(HeldOut {
                 before,
-                after: self.evaluate("after", model, config, &workers)?,
+                after: examiner.examine("after", &model)?,
             }),
             _ => None,
         };
@@ -116,16 +130,25 @@ impl Run<'_> {
         Ok(summary)
     }
 
-    /// The folder of the last stage's model.
-    pub fn final_model(&self) -> PathBuf {
-        let last = self.recipe.stages.len() - 1;
-        self.stage_folder(last, &self.recipe.stages[last])
-            .join("model")
+    /// The folder of the last language model; none when the recipe has none.
+    pub fn final_model(&self) -> Option<PathBuf> {
+        self.model(self.recipe.newest_model(self.recipe.stages.len()))
     }
 
-    fn stage_folder(&self, index: usize, stage: &Stage) -> PathBuf {
-        self.folder
-            .join(format!("{:02}-{}", index + 1, stage.name()))
+    fn model(&self, origin: Option<Origin>) -> Option<PathBuf> {
+        match origin? {
+            Origin::Recipe => self.recipe.model.clone(),
+            Origin::Stage(index) => Some(self.stage_folder(index).join("model")),
+        }
+    }
+
+    fn stage_folder(&self, index: usize) -> PathBuf {
+        self.folder.join(self.stage_name(index))
+    }
+
+    fn stage_name(&self, index: usize) -> String {
+        let name = self.recipe.stages[index].name();
+        format!("{:02}-{name}", index + 1)
     }
 
     /// Writes the resolved recipe and the versions, or checks that they are this run's.
@@ -156,19 +179,22 @@ impl Run<'_> {
     fn run_stage(
         &self,
         index: usize,
-        stage: &Stage,
-        model: Option<&Path>,
-        folder: &Path,
+        origin: Option<Origin>,
         workers: &Workers,
     ) -> Result<StageSummary> {
+        let folder = self.stage_folder(index);
         let done = folder.join("done.json");
         if let Some(summary) = read_json(&done)? {
             return Ok(summary);
         }
         let started = Instant::now();
+        let stage = &self
+            .recipe
+            .resolved(index, &|other| self.stage_folder(other))?;
+        let model = self.model(origin);
         let context = StageContext {
             name: stage.name(),
-            folder,
+            folder: &folder,
             seed: self.recipe.stage_seed(index),
             device: self.device,
             precision: self.recipe.precision,
@@ -178,15 +204,42 @@ impl Run<'_> {
             save_every: self.recipe.save_every,
             rewards: self.rewards,
         };
-        let metrics = self.train(context, stage, model)?;
+        let metrics = match (stage, origin, &model) {
+            (Stage::Sample(config), Some(origin), Some(model)) => {
+                self.sample(context, config, origin, model)?
+            }
+            _ => self.train(context, stage, model.as_deref())?,
+        };
         let summary = StageSummary {
             name: stage.name().to_string(),
             kind: stage.kind().to_string(),
             seconds: started.elapsed().as_secs_f64(),
             metrics,
+            eval: None,
         };
         files::write_json(&done, &summary)?;
         Ok(summary)
+    }
+
+    /// Asks the model in `model` and writes examples.
+    fn sample(
+        &self,
+        context: StageContext<'_>,
+        config: &SampleConfig,
+        origin: Origin,
+        model: &Path,
+    ) -> Result<BTreeMap<String, f64>> {
+        let loaded = self.load(model)?;
+        let asked = SampledModel {
+            decoder: &loaded.decoder,
+            tokenizer: &loaded.tokenizer,
+            eos_ids: loaded.eos_ids,
+            name: match origin {
+                Origin::Recipe => "model",
+                Origin::Stage(index) => self.recipe.stages[index].name(),
+            },
+        };
+        sample_examples(context, config, &asked)
     }
 
     /// Trains a stage and writes its model folder.
@@ -221,6 +274,7 @@ impl Run<'_> {
                 let trained = train(context, config, &tokenizer, eos_ids, decoder)?;
                 (tokenizer, trained)
             }
+            (Stage::Sample(_), _) => unreachable!("a stage that samples trains nothing"),
             (_, None) => unreachable!("a validated recipe gives every stage a model"),
         };
         let folder = context.folder.join("model");
@@ -267,60 +321,6 @@ impl Run<'_> {
             tokenizer,
         })
     }
-
-    /// Held-out results of the model in `model`, read back if they are there already.
-    fn evaluate(
-        &self,
-        moment: &str,
-        model: &Path,
-        config: &RlConfig,
-        workers: &Workers,
-    ) -> Result<Evaluation> {
-        let path = self.folder.join(format!("eval-{moment}.json"));
-        if let Some(evaluation) = read_json(&path)? {
-            return Ok(evaluation);
-        }
-        let loaded = self.load(model)?;
-        let task: Arc<dyn Task> = Arc::from(config.task.build()?);
-        let mut eval = self.recipe.eval.clone();
-        if let Some(size) = task.size(Split::Test) {
-            eval.problems = eval.problems.min(size);
-        }
-        if eval.problems == 0 {
-            let problem = "has no held-out problems, name a file of them as `test`";
-            return Err(Error::setting("task", problem));
-        }
-        let total = (eval.problems * eval.samples) as u64;
-        let title = format!("held-out {moment}");
-        let bar = std::sync::Mutex::new(self.screen.begin(&title, 0, total));
-        let tokens = AtomicU64::new(0);
-        let evaluation = device::while_tuning(self.device, &title, || {
-            evaluate(
-                &EvaluationInput {
-                    engine: &Engine::new(&loaded.decoder.frozen(), loaded.eos_ids, workers),
-                    tokenizer: &loaded.tokenizer,
-                    task: task.as_ref(),
-                    template: config.template,
-                    accuracy: &Accuracy::new(answer_source(config), Some(task.clone())),
-                    // The same for both moments: the same problems, the same draws.
-                    seed: self.seed("eval"),
-                },
-                &eval,
-                &|completion| {
-                    tokens.fetch_add(completion.ids.len() as u64, Ordering::Relaxed);
-                    if let Ok(mut bar) = bar.lock() {
-                        bar.advance(1, format!("{} tokens", tokens.load(Ordering::Relaxed)));
-                    }
-                },
-            )
-        })?;
-        files::write_json(&path, &evaluation)?;
-        Ok(evaluation)
-    }
-
-    fn seed(&self, purpose: &str) -> Seed {
-        Seed::new(self.recipe.seed).named(purpose)
-    }
 }
 
 /// A model folder in memory.
@@ -338,15 +338,6 @@ fn copy_generation_config(from: &Path, to: &Path) -> Result<()> {
     }
     let text = fs::read_to_string(&source).map_err(Error::io(&source, "read"))?;
     files::write_text(&to.join("generation_config.json"), &text)
-}
-
-/// Where the stage's accuracy reward looks for the answer.
-fn answer_source(config: &RlConfig) -> AnswerSource {
-    let mut sources = config
-        .rewards
-        .iter()
-        .filter_map(RewardConfig::answer_source);
-    sources.next().unwrap_or_default()
 }
 
 /// A JSON file's value; none when there is no file.

@@ -120,6 +120,7 @@ impl EvalArgs {
                 ..SamplingParams::default()
             },
             format: self.format,
+            each_stage: false,
         };
         if config.problems == 0 {
             let problem = "has no held-out problems, name a file of them as `test`";
@@ -170,6 +171,9 @@ fn describe(task: &str, evaluation: &Evaluation) -> String {
     let interval = format!("{low:.3} to {high:.3}");
     let mut table = Table::new([task, "value", "95% interval"]);
     table.row(["pass@1".to_string(), share(evaluation.pass_at_1), interval]);
+    for (part, pass_at_1) in &evaluation.pass_at_1_of_parts {
+        table.row([format!("pass@1 {part}"), share(*pass_at_1)]);
+    }
     table.row([format!("pass@{k}"), share(evaluation.pass_at_k)]);
     table.row([format!("cons@{k}"), share(evaluation.cons_at_k)]);
     table.row(["format".to_string(), share(evaluation.format)]);

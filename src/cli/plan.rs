@@ -162,7 +162,9 @@ fn lines(stage: &StagePlan) -> String {
         format!("  {name:<14}  {needs:>9}  {}\n", parts.join(", "))
     };
     let phases: String = stage.phases.iter().map(line).collect();
-    format!("{}\n{phases}\n", stage.name)
+    let notes = stage.notes.iter();
+    let notes: String = notes.map(|note| format!("  ({note})\n")).collect();
+    format!("{}\n{phases}{notes}\n", stage.name)
 }
 
 fn peak(stages: &[StagePlan]) -> usize {
@@ -198,6 +200,26 @@ fn advice(args: &PlanArgs, recipe: &Recipe, stages: &[StagePlan], machine: Machi
 
 /// Settings that may lower a stage's peak.
 fn candidates(stage: &Stage) -> Vec<String> {
+    let name = stage.name();
+    let settings = match stage {
+        Stage::Sample(config) => {
+            let together = config.prompts_per_batch.min(config.prompts).div_ceil(2);
+            let tokens = config.sampling.max_completion_tokens.div_ceil(2);
+            vec![
+                format!("prompts_per_batch={together}"),
+                format!("sampling.max_completion_tokens={tokens}"),
+            ]
+        }
+        _ => learning_candidates(stage),
+    };
+    let settings = settings.iter();
+    settings
+        .map(|setting| format!("stage.{name}.{setting}"))
+        .collect()
+}
+
+/// Settings of a stage that learns that may lower its peak.
+fn learning_candidates(stage: &Stage) -> Vec<String> {
     let mut settings = vec![
         "batching.checkpointing=true".to_owned(),
         "optim.kind=\"adamw_8bit\"".to_owned(),
@@ -207,6 +229,7 @@ fn candidates(stage: &Stage) -> Vec<String> {
         settings.push("lora.rank=16".to_owned());
     }
     let (batching, sequences) = match stage {
+        Stage::Sample(_) => return Vec::new(),
         Stage::Pretrain(config) => (config.batching, config.batch),
         Stage::Sft(config) => (config.batching, config.batch),
         Stage::Dpo(config) => (config.batching, 2 * config.batch),
@@ -235,11 +258,7 @@ fn candidates(stage: &Stage) -> Vec<String> {
     if half < together {
         settings.push(format!("batching.micro_batch={half}"));
     }
-    let name = stage.name();
     settings
-        .iter()
-        .map(|setting| format!("stage.{name}.{setting}"))
-        .collect()
 }
 
 /// A size for people.
@@ -267,6 +286,7 @@ mod tests {
             name: "sft".into(),
             peak_bytes: phase.bytes,
             phases: vec![phase],
+            notes: vec!["the data is unseen".into()],
         };
         let plan = Plan {
             device: DeviceSpec::Cpu,
@@ -283,6 +303,7 @@ mod tests {
         let expected = "\
 sft
   learn             3.50 GB  weights 3.00 GB, process 500 MB
+  (the data is unseen)
 
 peak       3.50 GB
 available  2.00 GB

@@ -9,7 +9,7 @@ use clap::Args;
 use super::Globals;
 use crate::device::{self, DeviceSpec};
 use crate::error::Error;
-use crate::pipeline::{Run, Summary};
+use crate::pipeline::{Run, StageSummary, Summary};
 use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
 use crate::report;
@@ -78,7 +78,7 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
         error => anyhow!(error),
     })?;
     let picture = report::save_curves(&folder)?;
-    super::print(&describe(&summary, &run.final_model(), &picture))
+    super::print(&describe(&summary, run.final_model().as_deref(), &picture))
 }
 
 /// Takes what the recipe leaves to the machine from the run that is resumed: results depend on it.
@@ -168,7 +168,7 @@ fn in_recipe(path: &Path, error: Error) -> Error {
     }
 }
 
-fn describe(summary: &Summary, model: &Path, picture: &Path) -> String {
+fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
     let mut text = String::new();
     if let Some(eval) = &summary.eval {
         let row = |name: &str, before: f64, after: f64| report::Comparison {
@@ -178,24 +178,60 @@ fn describe(summary: &Summary, model: &Path, picture: &Path) -> String {
         };
         let (before, after) = (&eval.before, &eval.after);
         let k = before.samples;
-        let table = report::held_out_table(&[
-            row("pass@1", before.pass_at_1, after.pass_at_1),
+        let mut rows = vec![row("pass@1", before.pass_at_1, after.pass_at_1)];
+        for (part, before) in &before.pass_at_1_of_parts {
+            if let Some(after) = after.pass_at_1_of_parts.get(part) {
+                rows.push(row(&format!("pass@1 {part}"), *before, *after));
+            }
+        }
+        rows.extend([
             row(&format!("pass@{k}"), before.pass_at_k, after.pass_at_k),
             row(&format!("cons@{k}"), before.cons_at_k, after.cons_at_k),
             row("format", before.format, after.format),
             row("mean tokens", before.mean_tokens, after.mean_tokens),
         ]);
+        let table = report::held_out_table(&rows);
         text += &format!(
             "held-out results, {} problems\n\n{table}\n",
             before.problems
         );
     }
+    let evaluated: Vec<_> = summary.stages.iter().filter_map(stage_results).collect();
+    if !evaluated.is_empty() {
+        text += &format!("{}\n", report::stage_table(&evaluated));
+    }
     for stage in &summary.stages {
         text += &format!("{:<12} {:.0} s\n", stage.name, stage.seconds);
     }
-    text + &format!(
-        "\nmodel   {}\ncurves  {}\n",
-        model.display(),
-        picture.display()
-    )
+    text.push('\n');
+    if let Some(model) = model {
+        text += &format!("model   {}\n", model.display());
+    }
+    text + &format!("curves  {}\n", picture.display())
+}
+
+/// The held-out results of a stage's model, if it was evaluated.
+fn stage_results(stage: &StageSummary) -> Option<report::ModelResults> {
+    let eval = stage.eval.as_ref()?;
+    let k = eval.samples;
+    let measured = |name: &str, value| report::Measured {
+        name: name.into(),
+        value,
+    };
+    let of_parts = eval.pass_at_1_of_parts.iter();
+    let of_parts = of_parts.map(|(part, share)| measured(&format!("pass@1 {part}"), *share));
+    Some(report::ModelResults {
+        stage: stage.name.clone(),
+        results: [
+            vec![measured("pass@1", eval.pass_at_1)],
+            of_parts.collect(),
+            vec![
+                measured(&format!("pass@{k}"), eval.pass_at_k),
+                measured(&format!("cons@{k}"), eval.cons_at_k),
+                measured("format", eval.format),
+                measured("mean_tokens", eval.mean_tokens),
+            ],
+        ]
+        .concat(),
+    })
 }

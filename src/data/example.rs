@@ -33,7 +33,7 @@ pub enum Example {
 /// Reads examples from JSON Lines, each line in one of the forms
 /// `{"prompt": .., "completion": ..}` (both texts or both messages), `{"messages": [..]}`, `{"text": ..}`.
 ///
-/// Other fields are ignored.
+/// Other fields are ignored, such as the `provenance` that a `sample` stage writes.
 ///
 /// # Errors
 /// When the file cannot be read, a line is none of these forms, or there are no lines.
@@ -96,7 +96,7 @@ mod tests {
         let examples = read(
             r#"{"text": "once"}
                {"messages": [{"role": "user", "content": "a"}], "source": "web"}
-               {"prompt": "1+1=", "completion": "2"}
+               {"prompt": "1+1=", "completion": "2", "provenance": {"stage": "sample", "reward": 1.0}}
                {"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}"#,
         )
         .unwrap();

@@ -1,5 +1,6 @@
 //! Problems and examples: what a model is asked, what it learns from, and in which order.
 
+mod data_files;
 mod example;
 mod jsonl;
 mod order;
@@ -9,7 +10,9 @@ mod problem;
 mod problem_format;
 mod prompt_template;
 mod reference;
+mod stage_path;
 
+pub use data_files::DataFiles;
 pub use example::{Example, read_examples};
 pub use jsonl::{JsonLine, json_lines, read_json_lines};
 pub use order::{EpochCache, EpochOrder};
@@ -18,3 +21,4 @@ pub use preference::{Preference, read_preferences};
 pub use problem::{Problem, Prompt, read_problems};
 pub use problem_format::ProblemFormat;
 pub use prompt_template::PromptTemplate;
+pub use stage_path::{StagePath, reads_stage};

@@ -1,5 +1,6 @@
 //! What the model is asked and what a verifier needs to judge its answer.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -34,10 +35,13 @@ pub struct Problem {
     /// `zh`); none where it is not known or the prompt has no words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// The part of a mixture that it belongs to; none where all problems are of a kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// Reads problems from JSON Lines: `{"prompt": text or messages, "answer": any JSON}` and, if they have
-/// them, `"level": text or whole number` and `"language": code`.
+/// them, `"level": text or whole number`, `"language": code` and `"part": text`.
 ///
 /// Other fields are ignored. An `answer` of null says that no reward compares this problem's answer.
 ///
@@ -68,6 +72,7 @@ fn problem(mut line: JsonLine) -> Result<Problem> {
             answer,
             level: level(&mut line)?,
             language: language(&mut line)?,
+            part: part(&mut line)?,
         }),
     }
 }
@@ -106,7 +111,27 @@ fn language(line: &mut JsonLine) -> Result<Option<String>> {
     }
 }
 
+/// The part that the problem belongs to, if it says one.
+fn part(line: &mut JsonLine) -> Result<Option<String>> {
+    match line.has("part") {
+        true => line.take("part", "a text"),
+        false => Ok(None),
+    }
+}
+
 impl Prompt {
+    /// What is asked: the text, or what the user says in a conversation, line after line.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Messages(messages) => {
+                let users = messages.iter().filter(|message| message.role == Role::User);
+                let said: Vec<&str> = users.filter_map(|m| m.content.as_deref()).collect();
+                Cow::Owned(said.join("\n"))
+            }
+        }
+    }
+
     /// Takes `field` out of `line` as a text or as messages.
     pub(super) fn take(line: &mut JsonLine, field: &str) -> Result<Self> {
         match line.fields().get(field) {
@@ -172,13 +197,14 @@ mod tests {
     #[test]
     fn languages_are_codes_or_missing() {
         let problems = read(
-            r#"{"prompt": "1+1=", "answer": 2, "language": "zh"}
+            r#"{"prompt": "1+1=", "answer": 2, "language": "zh", "part": "sums"}
                {"prompt": "1+2=", "answer": 3, "language": null}
                {"prompt": "1+4=", "answer": 5}"#,
         )
         .unwrap();
         let languages: Vec<_> = problems.iter().map(|p| p.language.as_deref()).collect();
         assert_eq!(languages, [Some("zh"), None, None]);
+        assert_eq!(problems[0].part.as_deref(), Some("sums"));
     }
 
     #[test]

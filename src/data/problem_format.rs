@@ -97,6 +97,7 @@ fn problem(question: String, answer: String, level: Option<String>) -> Problem {
         answer: answer.into(),
         level,
         language: None,
+        part: None,
     }
 }
 

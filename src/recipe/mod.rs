@@ -2,8 +2,10 @@
 
 mod diagnosis;
 mod key_path;
+mod lineage;
 mod overrides;
 mod plan;
+mod references;
 mod toml_overlay;
 mod tune;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use lineage::{Grading, Origin};
 pub use toml_overlay::{from_text, load, to_toml};
 
 use crate::device::DeviceSpec;
@@ -18,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::model::LoraConfig;
 use crate::precision::Precision;
 use crate::rollout::EvalConfig;
-use crate::train::{DpoConfig, PretrainConfig, RlConfig, SftConfig};
+use crate::train::{DpoConfig, PretrainConfig, RlConfig, SampleConfig, SftConfig};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,8 +49,8 @@ pub struct Recipe {
     /// The model folder that the first stage reads, unless it makes a model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
-    /// How the model is evaluated on held-out problems before and after
-    /// reinforcement learning.
+    /// How models are evaluated on held-out problems: before and after reinforcement learning, by
+    /// the task of its last stage.
     #[serde(default)]
     pub eval: EvalConfig,
     /// The stages, in order.
@@ -73,6 +76,8 @@ pub enum Stage {
     Grpo(Box<RlConfig>),
     /// Reinforcement learning with a critic.
     Ppo(Box<RlConfig>),
+    /// Rejection sampling: examples from the current model's own completions. Makes no model.
+    Sample(Box<SampleConfig>),
 }
 
 impl Stage {
@@ -84,6 +89,7 @@ impl Stage {
             Self::Dpo(_) => "dpo",
             Self::Grpo(_) => "grpo",
             Self::Ppo(_) => "ppo",
+            Self::Sample(_) => "sample",
         }
     }
 
@@ -94,14 +100,35 @@ impl Stage {
             Self::Sft(config) => &config.name,
             Self::Dpo(config) => &config.name,
             Self::Grpo(config) | Self::Ppo(config) => &config.name,
+            Self::Sample(config) => &config.name,
         };
         name.as_deref().unwrap_or(self.kind())
+    }
+
+    /// The stage whose model this one starts from, as `from` names it.
+    pub fn starts_from(&self) -> Option<&str> {
+        let from = match self {
+            Self::Pretrain(_) => &None,
+            Self::Sft(config) => &config.from,
+            Self::Dpo(config) => &config.from,
+            Self::Grpo(config) | Self::Ppo(config) => &config.from,
+            Self::Sample(config) => &config.from,
+        };
+        from.as_deref()
+    }
+
+    /// Whether later stages can start from what this one makes.
+    pub fn makes_language_model(&self) -> bool {
+        match self {
+            Self::Pretrain(_) | Self::Sft(_) | Self::Dpo(_) | Self::Grpo(_) | Self::Ppo(_) => true,
+            Self::Sample(_) => false,
+        }
     }
 
     /// The adapter that the stage trains in place of all weights.
     pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
-            Self::Pretrain(_) => None,
+            Self::Pretrain(_) | Self::Sample(_) => None,
             Self::Sft(config) => config.lora.as_ref(),
             Self::Dpo(config) => config.lora.as_ref(),
             Self::Grpo(config) | Self::Ppo(config) => config.lora.as_ref(),
@@ -115,6 +142,7 @@ impl Stage {
             Self::Dpo(config) => config.validate(key),
             Self::Grpo(config) => config.validate_grpo(key),
             Self::Ppo(config) => config.validate_ppo(key),
+            Self::Sample(config) => config.validate(key),
         }
     }
 }
@@ -133,13 +161,15 @@ impl Recipe {
             return Err(Error::setting("stage", "no stages, expected at least one"));
         }
         self.eval.validate("eval")?;
+        if self.eval.each_stage && self.grading().is_none() {
+            let problem = "no stage has a task to evaluate by, expected one of kind `grpo`, `ppo` \
+                           or `sample` whose task is there before the run";
+            return Err(Error::setting("eval.each_stage", problem));
+        }
         for (index, stage) in self.stages.iter().enumerate() {
             let key = format!("stage.{}", stage.name());
             let makes_model = matches!(stage, Stage::Pretrain(_));
-            if index == 0 && !makes_model && self.model.is_none() {
-                let problem = "unset, the first stage needs a model folder to start from";
-                return Err(Error::setting("model", problem));
-            }
+            self.origin(index)?;
             if makes_model && (index > 0 || self.model.is_some()) {
                 let problem = "makes a new model, so it must come first, and without `model`";
                 return Err(Error::setting(key, problem));
@@ -153,6 +183,11 @@ impl Recipe {
                 let problem = "two stages of this name, give each its own `name`";
                 return Err(Error::setting(key, problem));
             }
+            if stage.name() == lineage::RECIPES_MODEL {
+                let problem = "is what `from` calls the recipe's model, expected another name";
+                return Err(Error::setting(format!("{key}.name"), problem));
+            }
+            self.validate_references(index)?;
             stage.validate(&key)?;
         }
         Ok(())
@@ -162,4 +197,83 @@ impl Recipe {
 fn is_folder_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const RECIPE: &str = r#"name = "r"
+model = "base"
+[[stage]]
+kind = "grpo"
+steps = 1
+rewards = [
+    { kind = "accuracy", parts = ["sums"] },
+    { kind = "repetition", parts = ["talk"], weight = 0.5 },
+]
+[[stage.task.parts]]
+name = "sums"
+share = 0.7
+task = { kind = "arithmetic" }
+[[stage.task.parts]]
+name = "talk"
+share = 0.3
+task = { kind = "jsonl", train = "talk.jsonl" }
+[stage.task]
+kind = "mixture"
+"#;
+
+    fn read(text: &str, sets: &[&str]) -> Result<Recipe> {
+        let sets: Vec<_> = sets.iter().map(|set| set.to_string()).collect();
+        let recipe: Recipe = from_text(text, Path::new("r.toml"), &sets)?;
+        recipe.validate().map(|()| recipe)
+    }
+
+    #[test]
+    fn parts_of_a_task_and_of_rewards_are_set_by_name_and_written_back() {
+        let recipe = read(
+            RECIPE,
+            &[
+                "stage.grpo.task.parts.sums.task.digits=3",
+                "stage.grpo.rewards.accuracy.parts=[\"talk\"]",
+            ],
+        )
+        .unwrap();
+        let text = to_toml(&recipe).unwrap();
+        assert!(text.contains("digits = 3"), "{text}");
+        assert!(!text.contains("parts = [\"sums\"]"), "{text}");
+        assert_eq!(read(&text, &[]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn faults_in_them_are_named_by_key_and_line() {
+        let problem = |old: &str, new: &str| {
+            let message = read(&RECIPE.replace(old, new), &[])
+                .unwrap_err()
+                .to_string();
+            message.replace("recipe `r.toml`: ", "")
+        };
+        assert_eq!(
+            problem("parts = [\"sums\"]", "prts = [\"sums\"]"),
+            "line 7: unknown key `stage.grpo.rewards.accuracy.prts`, did you mean `parts`? \
+             (expected one of `weight`, `answer`, `parts`)"
+        );
+        assert_eq!(
+            problem("parts = [\"talk\"], weight = 0.5", "parts = \"talk\""),
+            "line 8: `stage.grpo.rewards.repetition.parts`: invalid type: string \"talk\", \
+             expected a sequence"
+        );
+        assert_eq!(
+            problem("share = 0.7", "share = \"most\""),
+            "line 12: `stage.grpo.task.parts.sums.share`: invalid type: string \"most\", \
+             expected f64"
+        );
+        assert_eq!(
+            problem("parts = [\"talk\"]", "parts = [\"tlk\"]"),
+            "`stage.grpo.rewards.parts`: the task has no part `tlk`, expected of `sums`, `talk`"
+        );
+    }
 }

@@ -1,23 +1,27 @@
 //! What a recipe needs of memory, before anything starts: no weights are read, no device is opened.
 
+use std::rc::Rc;
+
 use crate::error::{Error, Result};
-use crate::model::ModelConfig;
-use crate::recipe::{Recipe, Stage};
+use crate::model::{ModelConfig, WeightDtype};
+use crate::recipe::{Origin, Recipe, Stage};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::{Machine, Prepared, StagePlan, Workload};
 
 /// What a stage starts from.
+#[derive(Clone)]
 struct Start {
     model: ModelConfig,
-    tokenizer: Tokenizer,
+    tokenizer: Rc<Tokenizer>,
 }
 
 impl Recipe {
     /// What every stage needs on `machine`.
     ///
-    /// Of the models that stages make only the shapes are foretold; the first stage's model folder
-    /// and all data must be there.
+    /// Of the models that stages make only the shapes are foretold, of the data that they make only
+    /// that it is as large as settings allow; the recipe's model folder and all other data must be
+    /// there.
     ///
     /// # Errors
     /// When the model's configuration or tokenizer, or a stage's data, is missing or broken.
@@ -38,13 +42,14 @@ impl Recipe {
         &self,
         visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut start = match &self.model {
+        let given = match &self.model {
             Some(folder) => Some(Start {
                 model: ModelConfig::load(folder)?,
-                tokenizer: Tokenizer::load(folder)?,
+                tokenizer: Rc::new(Tokenizer::load(folder)?),
             }),
             None => None,
         };
+        let mut made: Vec<Option<Start>> = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
             if let Stage::Pretrain(config) = stage {
                 let prepared = config.prepare(self.stage_seed(index))?;
@@ -52,15 +57,24 @@ impl Recipe {
                 let Prepared {
                     model, tokenizer, ..
                 } = prepared;
-                start = Some(Start { model, tokenizer });
+                made.push(Some(Start {
+                    model,
+                    tokenizer: Rc::new(tokenizer),
+                }));
                 continue;
             }
+            let start = match self.origin(index)? {
+                Some(Origin::Stage(earlier)) => made[earlier].as_ref(),
+                Some(Origin::Recipe) | None => given.as_ref(),
+            };
             let no_model =
                 || Error::setting("model", "unset, the first stage needs a model folder");
-            let start = start.as_mut().ok_or_else(no_model)?;
+            let start = start.ok_or_else(no_model)?;
             self.visit_stage(stage, start, visit)?;
+            let mut model = start.clone();
             // Stages write their models as f32.
-            start.model.dtype = crate::model::WeightDtype::F32;
+            model.model.dtype = WeightDtype::F32;
+            made.push(stage.makes_language_model().then_some(model));
         }
         Ok(())
     }
@@ -84,6 +98,7 @@ impl Recipe {
                 let critic = critic.as_ref().map(|critic| &critic.optim);
                 config.workload(model, tokenizer, critic, &self.eval)?
             }
+            Stage::Sample(config) => config.workload(model, tokenizer, &self.eval)?,
         };
         workload.stored_bytes = model.dtype.bytes();
         visit(stage, workload)

@@ -37,9 +37,14 @@ impl Recipe {
         let seed = Seed::new(0);
         let decoder = Decoder::random(workload.model.clone(), DEVIATION, seed, device);
         let mut decoder = decoder.with_precision(self.precision)?;
-        if let Stage::Grpo(config) | Stage::Ppo(config) = stage {
+        let sampling = match stage {
+            Stage::Grpo(config) | Stage::Ppo(config) => Some(&config.sampling),
+            Stage::Sample(config) => Some(&config.sampling),
+            Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => None,
+        };
+        if let Some(sampling) = sampling {
             let batches = [
-                (workload.rollouts, &config.sampling),
+                (workload.rollouts, sampling),
                 (workload.evaluation, &self.eval.sampling),
             ];
             for (largest, sampling) in batches {
@@ -55,19 +60,26 @@ impl Recipe {
             let adapter = Adapter::fresh(lora, &decoder, seed)?;
             decoder = decoder.with_adapter(adapter)?;
         }
-        let learner = Learner::new(decoder, workload.optim.clone(), workload.batching);
-        learner.rehearse_lengths(workload.worst, objective(stage).as_ref(), workers)
+        let (Some(optim), Some(objective)) = (workload.optim, objective(stage)) else {
+            return Ok(());
+        };
+        let learner = Learner::new(decoder, optim.clone(), workload.batching);
+        learner.rehearse_lengths(workload.worst, objective.as_ref(), workers)
     }
 }
 
-/// What the stage minimises; preferences are compared by the log-probabilities that others learn.
-fn objective(stage: &Stage) -> Box<dyn Objective> {
+/// What the stage minimises, if it learns; preferences are compared by the log-probabilities that
+/// others learn.
+fn objective(stage: &Stage) -> Option<Box<dyn Objective>> {
     match stage {
-        Stage::Grpo(config) | Stage::Ppo(config) => Box::new(PolicyLoss::new(
+        Stage::Grpo(config) | Stage::Ppo(config) => Some(Box::new(PolicyLoss::new(
             config.loss.clone(),
             config.sampling.temperature,
             config.sampling.max_completion_tokens,
-        )),
-        Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => Box::new(SupervisedLoss::default()),
+        ))),
+        Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => {
+            Some(Box::new(SupervisedLoss::default()))
+        }
+        Stage::Sample(_) => None,
     }
 }

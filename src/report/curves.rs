@@ -31,9 +31,10 @@ enum Scale {
 }
 
 /// The panels in the order of the dashboard.
-const TOPICS: [Topic; 12] = [
+const TOPICS: [Topic; 13] = [
     topic("reward", &["reward", "rewards/"], Scale::Free),
     topic(ACCURACY, &["accuracy", "format"], Scale::Share),
+    topic("kept completions", &["kept_share"], Scale::Share),
     topic("completion tokens", &["completion_tokens"], Scale::Free),
     topic("entropy (nats)", &["entropy"], Scale::Free),
     topic("loss", &["loss", "validation_loss"], Scale::Free),
@@ -95,6 +96,14 @@ pub fn mark_held_out(sections: &mut [Section], before: f64, after: f64) {
             y,
         })
         .to_vec();
+}
+
+/// Notes the held-out result after a stage beside its heading.
+pub fn note_held_out(sections: &mut [Section], stage: &str, pass_at_1: f64) {
+    let mut sections = sections.iter_mut();
+    if let Some(section) = sections.find(|section| section.title == stage) {
+        section.note += &format!(" · held-out pass@1 {pass_at_1:.3} after");
+    }
 }
 
 fn stage(record: &Record) -> &str {
@@ -220,5 +229,8 @@ mod tests {
         assert_eq!((marks[0].x, marks[0].y), (4.0, 0.2));
         assert_eq!((marks[1].x, marks[1].y), (9.0, 0.8));
         assert!(sections[0].panels[0].marks.is_empty());
+        note_held_out(&mut sections, "b", 0.75);
+        assert_eq!(sections[1].note, "2 steps · held-out pass@1 0.750 after");
+        assert_eq!(sections[2].note, "1 step");
     }
 }

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use image::ImageFormat;
 use serde_json::Value;
 
-pub use curves::{Record, mark_held_out, sections};
+pub use curves::{Record, mark_held_out, note_held_out, sections};
 pub use dashboard::{Dashboard, Section, render};
 pub use panel::{Mark, Panel, Series};
-pub use table::{Comparison, Table, held_out_table};
+pub use table::{Comparison, Measured, ModelResults, Table, held_out_table, stage_table};
 
 use crate::error::{Error, Result};
 use crate::files::{read_log, write_atomically};
@@ -42,7 +42,11 @@ pub fn save_curves(run_folder: &Path) -> Result<PathBuf> {
         return Err(Error::file(run_folder, problem));
     }
     let mut note = String::new();
-    if let Some((before, after)) = held_out_pass_at_1(run_folder)? {
+    let summary = read_summary(run_folder)?;
+    for (stage, pass_at_1) in stages_pass_at_1(&summary) {
+        note_held_out(&mut sections, stage, pass_at_1);
+    }
+    if let Some((before, after)) = held_out_pass_at_1(&summary) {
         mark_held_out(&mut sections, before, after);
         note = format!("held-out pass@1 {before:.3} before, {after:.3} after");
     }
@@ -80,16 +84,28 @@ fn read_metrics(run_folder: &Path) -> Result<Vec<Record>> {
 
 const METRICS: &str = "metrics.jsonl";
 
-fn held_out_pass_at_1(run_folder: &Path) -> Result<Option<(f64, f64)>> {
+/// What the run found; null if it has not ended.
+fn read_summary(run_folder: &Path) -> Result<Value> {
     let path = run_folder.join("summary.json");
     if !path.is_file() {
-        return Ok(None);
+        return Ok(Value::Null);
     }
     let text = fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
-    let summary: Value = serde_json::from_str(&text)
-        .map_err(|error| Error::file(&path, format!("not json: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| Error::file(&path, format!("not json: {error}")))
+}
+
+fn held_out_pass_at_1(summary: &Value) -> Option<(f64, f64)> {
     let score = |model: &str| summary["eval"][model]["pass@1"].as_f64();
-    Ok(score("before").zip(score("after")))
+    score("before").zip(score("after"))
+}
+
+/// The stages whose models were evaluated, with pass@1.
+fn stages_pass_at_1(summary: &Value) -> impl Iterator<Item = (&str, f64)> {
+    let stages = summary["stages"].as_array().into_iter().flatten();
+    stages.filter_map(|stage| {
+        let pass_at_1 = stage["eval"]["pass@1"].as_f64()?;
+        Some((stage["name"].as_str()?, pass_at_1))
+    })
 }
 
 #[cfg(test)]

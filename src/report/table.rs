@@ -73,6 +73,40 @@ pub struct Comparison {
     pub after: Option<f64>,
 }
 
+/// What a model was measured at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// What was measured: `pass@1`, `mean_tokens`.
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// A model's held-out results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelResults {
+    /// What made it.
+    pub stage: String,
+    /// The results; all models of a table have the same.
+    pub results: Vec<Measured>,
+}
+
+/// The held-out results after every stage, a row each.
+pub fn stage_table(models: &[ModelResults]) -> Table {
+    let names = models.first().into_iter().flat_map(|model| &model.results);
+    let names = names.map(|result| result.name.replace('_', " "));
+    let mut table = Table::new(std::iter::once("after".to_owned()).chain(names));
+    for model in models {
+        let value = |result: &Measured| {
+            let decimals = decimals(&result.name);
+            format!("{:.decimals$}", result.value)
+        };
+        let values = model.results.iter().map(value);
+        table.row(std::iter::once(model.stage.clone()).chain(values));
+    }
+    table
+}
+
 /// The held-out results before and after training, with what changed.
 pub fn held_out_table(results: &[Comparison]) -> Table {
     let mut table = Table::new(["held-out", "before", "after", "change"]);
@@ -124,6 +158,31 @@ held-out     before  after  change
 pass@1        0.210  0.843  +0.633
 mean tokens   104.2   88.0   -16.2
 cons@16           -  0.900       -
+";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn every_stage_has_a_row() {
+        let results = |stage: &str, pass: f64, tokens: f64| {
+            let measured = |name: &str, value| Measured {
+                name: name.to_owned(),
+                value,
+            };
+            ModelResults {
+                stage: stage.to_owned(),
+                results: vec![measured("pass@1", pass), measured("mean_tokens", tokens)],
+            }
+        };
+        let table = stage_table(&[
+            results("cold_start", 0.25, 80.0),
+            results("zero", 0.5, 9.25),
+        ]);
+        let expected = "\
+after       pass@1  mean tokens
+----------  ------  -----------
+cold_start   0.250         80.0
+zero         0.500          9.2
 ";
         assert_eq!(table.to_string(), expected);
     }

@@ -99,6 +99,7 @@ mod tests {
             answer,
             level: None,
             language: None,
+            part: None,
         }
     }
 

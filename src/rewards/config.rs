@@ -8,15 +8,15 @@ use super::{
     Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
     FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
     Length, LengthConfig, Math, ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig,
-    Reward, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+    Reward, RewardConfig, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
 };
 use crate::error::{Error, Result};
 use crate::tasks::Task;
 
-/// One reward of a recipe.
+/// A reward and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum RewardConfig {
+pub enum RewardKind {
     /// 1 for a right answer, 0 for a wrong one or none.
     Accuracy {
         /// Factor in the sum of rewards; R1-Zero weighs accuracy and format equally.
@@ -86,7 +86,7 @@ pub enum RewardConfig {
     ToolCall(ToolCallConfig),
 }
 
-impl RewardConfig {
+impl RewardKind {
     /// Factor in the sum of rewards.
     pub fn weight(&self) -> f64 {
         match self {
@@ -215,6 +215,7 @@ mod tests {
                 answer: json!("161"),
                 level: None,
                 language: None,
+                part: None,
             },
             completion: "<think>7+9=16, 0+1=1</think><answer>161</answer>",
             token_ids: &[0; 23],
@@ -260,6 +261,7 @@ mod tests {
                     answer,
                     level: None,
                     language: None,
+                    part: None,
                 },
                 completion,
                 token_ids: &[1, 2],
@@ -311,12 +313,12 @@ mod tests {
     #[test]
     fn math_needs_no_settings() {
         let configs = parse("rewards = [{ kind = \"math\" }]").unwrap();
-        let expected = RewardConfig::Math {
+        let expected = RewardKind::Math {
             weight: 1.0,
             after_think: true,
             words: false,
         };
-        assert_eq!(configs, [expected]);
+        assert_eq!(configs[0].kind, expected);
         assert_eq!(Rubric::build(&configs, None).unwrap().names(), ["math"]);
     }
 

@@ -178,6 +178,7 @@ mod tests {
                 answer,
                 level: None,
                 language: None,
+                part: None,
             };
             let attempt = Attempt {
                 problem: &problem,

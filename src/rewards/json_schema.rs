@@ -118,6 +118,7 @@ mod tests {
             answer: schema,
             level: None,
             language: None,
+            part: None,
         };
         JsonSchema::new(&toml::from_str(settings).unwrap())?.score(&Attempt {
             problem: &problem,

@@ -129,6 +129,7 @@ mod tests {
             answer: Value::Null,
             level: None,
             language: None,
+            part: None,
         };
         let attempt = Attempt {
             problem: &problem,

@@ -116,6 +116,7 @@ mod tests {
             answer,
             level: None,
             language: None,
+            part: None,
         };
         let ids = [0; 100];
         let attempts: Vec<Attempt<'_>> = group

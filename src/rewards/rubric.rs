@@ -198,6 +198,7 @@ mod tests {
             answer: Value::Null,
             level: None,
             language: None,
+            part: None,
         }
     }
 

@@ -270,6 +270,7 @@ mod tests {
             answer,
             level: None,
             language: None,
+            part: None,
         };
         ToolCall::new(&toml::from_str(settings).unwrap()).score(&Attempt {
             problem: &problem,

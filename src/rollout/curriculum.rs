@@ -198,6 +198,7 @@ mod tests {
             answer: Value::Null,
             level: level.map(str::to_string),
             language: None,
+            part: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Held-out evaluation: pass@1 as the mean over samples, pass@k, and the majority's answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct EvalConfig {
     pub sampling: SamplingParams,
     /// The shape that counts as well formed.
     pub format: FormatStyle,
+    /// Evaluates the language model of every stage of a recipe, beside those that enter and leave
+    /// reinforcement learning.
+    pub each_stage: bool,
 }
 
 impl Default for EvalConfig {
@@ -45,6 +48,7 @@ impl Default for EvalConfig {
                 ..SamplingParams::default()
             },
             format: FormatStyle::default(),
+            each_stage: false,
         }
     }
 }
@@ -92,6 +96,9 @@ pub struct Evaluation {
     pub mean_tokens: f64,
     /// Share of completions that ran out of tokens.
     pub truncated: f64,
+    /// `pass@1` of each part of a mixture.
+    #[serde(rename = "parts", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pass_at_1_of_parts: BTreeMap<String, f64>,
 }
 
 /// What is evaluated on what.
@@ -156,7 +163,10 @@ fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
 
 #[derive(Default)]
 struct Tally {
+    problems: usize,
+    /// Of the problems that have a reference; the others say nothing of right and wrong.
     pass_at_1: Vec<f64>,
+    of_parts: BTreeMap<String, Vec<f64>>,
     pass_at_k: f64,
     cons_at_k: f64,
     well_formed: f64,
@@ -166,6 +176,19 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<()> {
+        self.problems += 1;
+        let scores = group.rollouts.iter().filter_map(|r| r.graded.total);
+        self.well_formed += scores.sum::<f64>();
+        self.tokens += group.rollouts.iter().map(Rollout::tokens).sum::<usize>();
+        self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
+        match group.problem.answer.is_null() {
+            true => Ok(()),
+            false => self.judge(group, accuracy),
+        }
+    }
+
+    /// Notes how many of the answers are right.
+    fn judge(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<()> {
         let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
         let answers: Vec<Option<&str>> = texts.map(|text| accuracy.extract(text)).collect();
         let mut right = 0;
@@ -173,36 +196,99 @@ impl Tally {
             right += usize::from(is_right(accuracy, &group.problem, answer)?);
         }
         let samples = group.rollouts.len();
-        self.pass_at_1.extend(pass_at_1(samples, right));
+        let share = pass_at_1(samples, right);
+        self.pass_at_1.extend(share);
+        if let Some(part) = &group.problem.part {
+            let of_part = self.of_parts.entry(part.clone()).or_default();
+            of_part.extend(share);
+        }
         self.pass_at_k += pass_at_k(samples, right, samples).unwrap_or(0.0);
         if let Some(answer) = majority(&answers) {
             self.cons_at_k += f64::from(is_right(accuracy, &group.problem, answer)?);
         }
-        let scores = group.rollouts.iter().filter_map(|r| r.graded.total);
-        self.well_formed += scores.sum::<f64>();
-        self.tokens += group.rollouts.iter().map(Rollout::tokens).sum::<usize>();
-        self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
         Ok(())
     }
 
     fn finish(self, samples: usize) -> Evaluation {
-        let problems = self.pass_at_1.len() as f64;
-        let completions = problems * samples as f64;
+        let judged = self.pass_at_1.len().max(1) as f64;
+        let completions = (self.problems * samples) as f64;
+        let mean = |shares: &[f64]| shares.iter().sum::<f64>() / shares.len().max(1) as f64;
+        let of_parts = self.of_parts.iter();
         let estimate = Estimate::over_problems(&self.pass_at_1);
         Evaluation {
-            problems: self.pass_at_1.len(),
+            problems: self.problems,
             samples,
             pass_at_1: estimate.map_or(0.0, |e| e.value),
             pass_at_1_interval: estimate.map_or([0.0; 2], |e| [e.low, e.high]),
-            pass_at_k: self.pass_at_k / problems,
-            cons_at_k: self.cons_at_k / problems,
+            pass_at_k: self.pass_at_k / judged,
+            cons_at_k: self.cons_at_k / judged,
             format: self.well_formed / completions,
             mean_tokens: self.tokens as f64 / completions,
             truncated: self.truncated as f64 / completions,
+            pass_at_1_of_parts: of_parts
+                .map(|(part, shares)| (part.clone(), mean(shares)))
+                .collect(),
         }
     }
 }
 
 fn is_right(accuracy: &Accuracy, problem: &Problem, answer: &str) -> Result<bool> {
     Ok(accuracy.is_right(problem, answer)?.unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::data::Prompt;
+    use crate::generation::FinishReason;
+    use crate::rewards::{AnswerSource, Graded};
+
+    fn group(part: &str, answer: Value, completions: [&str; 2]) -> RolloutGroup {
+        let rollout = |text: &str| Rollout {
+            completion: Completion {
+                ids: vec![1, 2, 3],
+                logprobs: vec![0.0; 3],
+                finish: FinishReason::Stop,
+            },
+            text: format!("<answer>{text}</answer>"),
+            graded: Graded {
+                total: Some(1.0),
+                ..Graded::default()
+            },
+        };
+        RolloutGroup {
+            problem: Problem {
+                prompt: Prompt::Text("?".into()),
+                answer,
+                level: None,
+                language: None,
+                part: Some(part.into()),
+            },
+            prompt: vec![1],
+            rollouts: completions.map(rollout).to_vec(),
+        }
+    }
+
+    #[test]
+    fn parts_have_their_own_results_and_problems_without_a_reference_none() {
+        let accuracy = Accuracy::new(AnswerSource::Anywhere, None);
+        let mut tally = Tally::default();
+        for group in [
+            group("sums", json!("2"), ["2", "3"]),
+            group("sums", json!("4"), ["4", "4"]),
+            group("logic", json!("a"), ["b", "b"]),
+            group("general", Value::Null, ["hi", "ho"]),
+        ] {
+            tally.add(&group, &accuracy).unwrap();
+        }
+        let found = tally.finish(2);
+        // One half, 1 and 0 of three problems that can be judged.
+        assert_eq!((found.problems, found.pass_at_1), (4, 0.5));
+        assert_eq!(found.pass_at_k, 2.0 / 3.0);
+        let parts = BTreeMap::from([("logic".to_owned(), 0.0), ("sums".to_owned(), 0.75)]);
+        assert_eq!(found.pass_at_1_of_parts, parts);
+        assert_eq!((found.format, found.mean_tokens), (1.0, 3.0));
+    }
 }

@@ -9,6 +9,7 @@ mod evaluate;
 mod gae;
 mod kl_penalty;
 mod pass_rates;
+mod rejection;
 mod returns;
 mod rollouter;
 mod types;
@@ -24,6 +25,10 @@ pub use evaluate::{EvalConfig, Evaluation, EvaluationInput, evaluate};
 pub use gae::{Gae, GaeConfig, gae};
 pub use kl_penalty::{KlEstimator, KlPenalty};
 pub use pass_rates::PassRates;
+pub use rejection::{
+    Choice, DecontaminationConfig, Duplicates, KeepConfig, Readability, ReadabilityConfig,
+    Rejection, Sieve, TestPrompts,
+};
 pub use returns::{returns, token_rewards};
 pub use rollouter::Rollouter;
 pub use types::{Rollout, RolloutGroup};

@@ -115,6 +115,7 @@ impl Task for Arithmetic {
             answer: serde_json::json!({ "problem": chain.to_string(), "value": value }),
             level: Some(level(&chain)),
             language: None,
+            part: None,
         }
     }
 
@@ -303,6 +304,7 @@ mod tests {
             answer: serde_json::json!({ "problem": "9-12*2", "value": -15 }),
             level: None,
             language: None,
+            part: None,
         };
         let task = arithmetic(2, 3, &[Subtract]);
         let judge = |answer| task.verify(&problem, answer).expect("a verdict");

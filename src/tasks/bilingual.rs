@@ -130,6 +130,7 @@ impl Task for Bilingual {
             answer: serde_json::json!(sum),
             level: Some(draft.level.to_string()),
             language: Some(draft.language.code().into()),
+            part: None,
         }
     }
 

@@ -121,6 +121,7 @@ impl Task for Countdown {
             answer: serde_json::json!({ "numbers": goal.numbers, "target": goal.target }),
             level: Some(u8::from(level).to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -123,6 +123,7 @@ impl Task for GridPath {
             answer: serde_json::json!(maze),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -109,6 +109,7 @@ impl Task for JsonExtraction {
             answer: serde_json::json!(record),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -89,6 +89,7 @@ impl Task for KnightsAndKnaves {
             answer: serde_json::json!(puzzle),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -102,6 +102,7 @@ impl Task for LinearEquations {
             answer: serde_json::json!(system),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod jsonl;
 mod knights_and_knaves;
 mod levels;
 mod linear_equations;
+mod mixture;
 mod modular_arithmetic;
 mod question;
 mod rational;
@@ -37,6 +38,7 @@ pub use json_extraction::{JsonExtraction, JsonExtractionConfig};
 pub use jsonl::{Jsonl, JsonlConfig};
 pub use knights_and_knaves::{KnightsAndKnaves, KnightsAndKnavesConfig};
 pub use linear_equations::{LinearEquations, LinearEquationsConfig};
+pub use mixture::{Mixture, MixtureConfig, MixturePart};
 pub use modular_arithmetic::{ModularArithmetic, ModularArithmeticConfig};
 pub use question::Wording;
 pub use sequence::{Sequence, SequenceConfig, SequenceOperation};
@@ -98,6 +100,8 @@ pub enum TaskConfig {
     Bilingual(BilingualConfig),
     /// Problems from JSON Lines files.
     Jsonl(JsonlConfig),
+    /// Problems of several tasks, each a fixed share.
+    Mixture(MixtureConfig),
 }
 
 impl TaskConfig {
@@ -118,7 +122,20 @@ impl TaskConfig {
             Self::ToolUse(config) => Box::new(ToolUse::new(config.clone())?),
             Self::Bilingual(config) => Box::new(Bilingual::new(config.clone())?),
             Self::Jsonl(config) => Box::new(Jsonl::new(config)?),
+            Self::Mixture(config) => Box::new(Mixture::new(config)?),
         })
+    }
+
+    /// What its problems are tagged with as their part; none where their file says it.
+    pub fn parts(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Mixture(config) => {
+                let parts = config.parts.iter();
+                Some(parts.map(|part| part.name.as_str()).collect())
+            }
+            Self::Jsonl(_) => None,
+            _ => Some(Vec::new()),
+        }
     }
 }
 

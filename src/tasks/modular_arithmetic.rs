@@ -94,6 +94,7 @@ impl Task for ModularArithmetic {
             answer: serde_json::json!(remainder),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

@@ -192,6 +192,7 @@ impl Task for Sequence {
             answer: serde_json::json!(exercise),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

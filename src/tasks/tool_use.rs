@@ -115,6 +115,7 @@ impl Task for ToolUse {
             answer: serde_json::json!(scene.record()),
             level: Some(level.to_string()),
             language: None,
+            part: None,
         }
     }
 

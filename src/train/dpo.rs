@@ -5,7 +5,7 @@ use super::example_tokens::{chat, chat_prompt, continued_text, shared_tokens, to
 use super::loss::PreferenceLoss;
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
 use super::{DpoConfig, Objective, StageContext, TrainingSample, WorstCase};
-use crate::data::{EpochOrder, Preference, read_preferences};
+use crate::data::{EpochOrder, Preference, read_preferences, reads_stage};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
 use crate::tokenizer::Tokenizer;
@@ -57,6 +57,13 @@ impl DpoConfig {
     pub(super) fn worst_case(&self, samples: &[TrainingSample]) -> WorstCase {
         let sequences = self.batch.saturating_mul(2).min(samples.len());
         WorstCase::of(samples, sequences, 2)
+    }
+
+    /// The largest step on preferences that a stage has yet to make, none longer than `longest`;
+    /// none when they are there.
+    pub(super) fn foretold(&self, longest: usize) -> Option<WorstCase> {
+        let sequences = self.batch.saturating_mul(2);
+        reads_stage(&self.data).then(|| WorstCase::unseen(sequences, 2, longest))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Supervised fine-tuning on JSON Lines examples.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::loss::{SupervisedLoss, SupervisedLossKind};
@@ -9,7 +7,7 @@ use super::supervised::{SupervisedPlan, Trained, train_supervised};
 use super::{
     Batching, LossOn, OptimConfig, StageContext, TrainingSample, WorstCase, supervised_sample,
 };
-use crate::data::{EpochOrder, pack, read_examples};
+use crate::data::{DataFiles, EpochOrder, pack, read_examples, reads_stage};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, LoraConfig};
 use crate::tokenizer::Tokenizer;
@@ -21,8 +19,12 @@ pub struct SftConfig {
     /// The stage's name; unset is `sft`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The examples, JSON Lines.
-    pub data: PathBuf,
+    /// The stage whose model is trained, or `model` for the recipe's; unset is the nearest earlier
+    /// stage that makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The examples, JSON Lines: one file, or several that are read one after another.
+    pub data: DataFiles,
     /// Passes over the examples. The paper takes 2 to 3.
     #[serde(default = "default_epochs")]
     pub epochs: usize,
@@ -83,6 +85,7 @@ impl SftConfig {
                 Err(Error::setting(format!("{key}.{name}"), problem))
             }
             None => {
+                self.data.validate(&format!("{key}.data"))?;
                 if let Some(lora) = &self.lora {
                     lora.validate(&format!("{key}.lora"))?;
                 }
@@ -105,6 +108,12 @@ impl SftConfig {
             false => self.batch,
         };
         WorstCase::of(samples, sequences.min(samples.len()), 1)
+    }
+
+    /// The largest step on examples that a stage has yet to make, none longer than `longest`; none
+    /// when all are there.
+    pub(super) fn foretold(&self, longest: usize) -> Option<WorstCase> {
+        reads_stage(&self.data).then(|| WorstCase::unseen(self.batch, 1, longest))
     }
 }
 
@@ -131,7 +140,7 @@ pub fn train_sft(
     };
     let too_long = || {
         let problem = "every example begins to teach only after `max_tokens`";
-        Error::file(&config.data, problem)
+        Error::file(config.data.first(), problem)
     };
     let order = EpochOrder::new(rows.len(), context.seed.named("order")).ok_or_else(too_long)?;
     let batch = config.batch.min(rows.len());
@@ -156,15 +165,16 @@ pub(super) fn read_samples(
     longest: usize,
 ) -> Result<Vec<TrainingSample>> {
     let mut samples = Vec::new();
-    for (index, example) in read_examples(&config.data)?.iter().enumerate() {
-        let sample = supervised_sample(tokenizer, example, config.loss_on);
-        let mut sample = sample.map_err(|error| {
-            Error::file(&config.data, format!("example {}: {error}", index + 1))
-        })?;
-        if sample.prompt_tokens < longest {
-            sample.ids.truncate(longest);
-            sample.loss_mask.truncate(longest - sample.prompt_tokens);
-            samples.push(sample);
+    for path in config.data.paths() {
+        for (index, example) in read_examples(path)?.iter().enumerate() {
+            let sample = supervised_sample(tokenizer, example, config.loss_on);
+            let blame = |error| Error::file(path, format!("example {}: {error}", index + 1));
+            let mut sample = sample.map_err(blame)?;
+            if sample.prompt_tokens < longest {
+                sample.ids.truncate(longest);
+                sample.loss_mask.truncate(longest - sample.prompt_tokens);
+                samples.push(sample);
+            }
         }
     }
     Ok(samples)

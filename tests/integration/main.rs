@@ -8,6 +8,7 @@ mod device_check;
 mod examples;
 mod head;
 mod hostile_settings;
+mod joints;
 mod kernel_cache;
 mod kernels;
 mod oracle;

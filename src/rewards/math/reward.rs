@@ -70,6 +70,7 @@ mod tests {
             answer: reference,
             level: None,
             language: None,
+            part: None,
         };
         let attempt = Attempt {
             problem: &problem,

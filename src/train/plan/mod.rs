@@ -7,6 +7,7 @@
 //! Shape letters: `N` tokens of a slice, `E` hidden width, `I` inner width, `V` vocabulary.
 
 mod activations;
+mod asked;
 mod phases;
 mod sizes;
 mod workload;
@@ -15,8 +16,8 @@ mod worst_case;
 pub use workload::{Rollouts, Workload};
 pub use worst_case::WorstCase;
 
+pub(super) use asked::PromptTokens;
 pub(super) use sizes::Sizes;
-pub(super) use workload::PromptTokens;
 
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ pub struct StagePlan {
     pub peak_bytes: usize,
     /// The phases, in the order they come.
     pub phases: Vec<PhasePlan>,
+    /// What could not be looked at and what was taken in its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What a phase of a stage needs.
@@ -66,6 +70,7 @@ impl StagePlan {
             name: name.to_owned(),
             peak_bytes: phases.iter().map(|phase| phase.bytes).max().unwrap_or(0),
             phases,
+            notes: Vec::new(),
         }
     }
 

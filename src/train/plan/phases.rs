@@ -78,14 +78,31 @@ impl Workload<'_> {
             let bytes = FLOAT * scored.count * sizes.scoring(scored.slice);
             phases.push(resident.phase("score", [("activations", bytes)]));
         }
-        phases.push(self.learning("learn", &sizes, resident, machine));
-        if let Some(critic) = &critic {
+        if self.optim.is_some() {
+            phases.extend(self.improving(&sizes, critic.as_ref(), resident, machine));
+        }
+        Ok(StagePlan {
+            notes: self.notes.clone(),
+            ..StagePlan::new(name, phases)
+        })
+    }
+
+    /// The phases of a stage that makes a model.
+    fn improving(
+        &self,
+        sizes: &Sizes,
+        critic: Option<&Sizes>,
+        resident: Resident,
+        machine: Machine,
+    ) -> Vec<PhasePlan> {
+        let mut phases = vec![self.learning("learn", sizes, resident, machine)];
+        if let Some(critic) = critic {
             phases.push(self.learning("learn critic", critic, resident, machine));
         }
-        phases.push(self.stepping(&sizes, resident, machine));
+        phases.push(self.stepping(sizes, resident, machine));
         let largest = FLOAT * sizes.largest;
         phases.push(resident.phase("save", [("a weight's copies", 2 * largest)]));
-        Ok(StagePlan::new(name, phases))
+        phases
     }
 
     fn resident(&self, sizes: &Sizes, critic: Option<&Sizes>, machine: Machine) -> Resident {
@@ -100,6 +117,7 @@ impl Workload<'_> {
             true => optim.state_bytes(shapes),
             false => 0,
         };
+        let policy_state = self.optim.map_or(0, |optim| state(optim, &sizes.trainable));
         let critic_state = critic.zip(self.critic);
         let critic_state =
             critic_state.map_or(0, |(critic, optim)| state(optim, &critic.trainable));
@@ -113,7 +131,7 @@ impl Workload<'_> {
                 false => 0,
             },
             critic: critic.map_or(0, |critic| FLOAT * critic.weights),
-            optimizers: state(self.optim, &sizes.trainable) + critic_state,
+            optimizers: policy_state + critic_state,
         }
     }
 

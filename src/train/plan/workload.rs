@@ -1,26 +1,26 @@
 //! What a stage does, as far as memory depends on it.
 
-use std::collections::HashSet;
-
 use super::activations::SliceShape;
+use super::asked::Asked;
 use super::{Machine, Sizes, WorstCase};
 use crate::error::Result;
-use crate::generation::{MAX_ROWS, SamplingParams};
+use crate::generation::MAX_ROWS;
 use crate::model::{LoraConfig, ModelConfig};
-use crate::rollout::{EvalConfig, PROBLEMS_AT_ONCE};
-use crate::tasks::{Split, Task};
+use crate::rollout::EvalConfig;
 use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
 use crate::train::{
-    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SftConfig, TrainingSample,
+    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SampleConfig, SftConfig,
+    TrainingSample,
 };
-
-/// Problems of a task whose prompts are measured.
-const PROMPTS_MEASURED: usize = 512;
 
 /// Bytes of a sample in memory beside its tokens.
 const SAMPLE_BYTES: usize = 300;
+
+/// Said of data that another stage makes.
+const UNSEEN_DATA: &str =
+    "the data is made by another stage: foretold from `batch` and `max_tokens`";
 
 /// What a stage does.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct Workload<'a> {
     pub model: &'a ModelConfig,
     /// The adapter that is trained in place of its weights.
     pub lora: Option<&'a LoraConfig>,
-    /// The optimiser.
-    pub optim: &'a OptimConfig,
+    /// The optimiser; none where nothing is learned.
+    pub optim: Option<&'a OptimConfig>,
     /// The critic's, if there is one.
     pub critic: Option<&'a OptimConfig>,
     /// Micro-batches.
@@ -51,6 +51,8 @@ pub struct Workload<'a> {
     pub stored_bytes: usize,
     /// Bytes of the data in memory.
     pub data_bytes: usize,
+    /// What could not be looked at and what was taken in its place.
+    pub notes: Vec<String>,
 }
 
 /// Completions that are made together.
@@ -119,11 +121,17 @@ impl SftConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let samples = read_samples(self, tokenizer, longest)?;
-        let worst = self.worst_case(&samples);
+        let (worst, data_bytes, notes) = match self.foretold(longest) {
+            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
+            None => {
+                let samples = read_samples(self, tokenizer, longest)?;
+                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
+            }
+        };
         Ok(Workload {
             lora: self.lora.as_ref(),
-            data_bytes: data_bytes(&samples),
+            data_bytes,
+            notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
         })
     }
@@ -140,13 +148,19 @@ impl DpoConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let samples = read_pairs(self, tokenizer, longest)?.concat();
-        let worst = self.worst_case(&samples);
+        let (worst, data_bytes, notes) = match self.foretold(longest) {
+            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
+            None => {
+                let samples = read_pairs(self, tokenizer, longest)?.concat();
+                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
+            }
+        };
         Ok(Workload {
             lora: self.lora.as_ref(),
             has_reference: true,
             is_scored: true,
-            data_bytes: data_bytes(&samples),
+            data_bytes,
+            notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
         })
     }
@@ -165,17 +179,15 @@ impl RlConfig {
         critic: Option<&'a OptimConfig>,
         eval: &EvalConfig,
     ) -> Result<Workload<'a>> {
-        let task = self.task.build()?;
-        let prompts = self.prompt_tokens(tokenizer, task.as_ref())?;
         let positions = model.max_position_embeddings;
-        let rollouts = |rows, group, sampling: &SamplingParams| Rollouts {
-            rows,
-            group,
-            prompt_tokens: prompts.longest,
-            completion_tokens: sampling.max_completion_tokens.min(positions),
-        };
-        let held_out = task.size(Split::Test).unwrap_or(eval.problems);
-        let problems = held_out.min(eval.problems).min(PROBLEMS_AT_ONCE);
+        let asked = Asked::of(
+            &self.task,
+            self.template,
+            &self.sampling,
+            positions,
+            tokenizer,
+        )?;
+        let prompts = asked.prompts;
         let together = self.groups_per_batch().min(self.prompts_per_step) * self.group_size;
         let worst = self.worst_case(prompts, positions);
         Ok(Workload {
@@ -186,45 +198,55 @@ impl RlConfig {
                 && self.reference.update_every > 0
                 && self.reference.mix < 1.0,
             is_scored: self.needs_reference() || self.needs_old_logprobs() || critic.is_some(),
-            rollouts: Some(rollouts(together, self.group_size, &self.sampling)),
-            evaluation: Some(rollouts(
-                problems * eval.samples,
-                eval.samples,
-                &eval.sampling,
-            )),
+            rollouts: Some(asked.rollouts(together, self.group_size, &self.sampling, positions)),
+            evaluation: Some(asked.evaluation(eval, positions)),
+            notes: asked.notes,
             ..Workload::of(model, &self.optim, self.batching, worst)
-        })
-    }
-
-    /// Lengths of the prompts of the first problems.
-    ///
-    /// # Errors
-    /// When a prompt cannot be encoded.
-    pub(in crate::train) fn prompt_tokens(
-        &self,
-        tokenizer: &Tokenizer,
-        task: &dyn Task,
-    ) -> Result<PromptTokens> {
-        let count = task.size(Split::Train).unwrap_or(PROMPTS_MEASURED);
-        let mut lengths = HashSet::new();
-        for index in 0..count.min(PROMPTS_MEASURED) as u64 {
-            let problem = task.problem(Split::Train, index);
-            lengths.insert(self.template.encode(tokenizer, &problem.prompt)?.len());
-        }
-        Ok(PromptTokens {
-            shortest: lengths.iter().copied().min().unwrap_or(1).max(1),
-            longest: lengths.iter().copied().max().unwrap_or(1).max(1),
         })
     }
 }
 
-/// Lengths of prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::train) struct PromptTokens {
-    /// Tokens of the shortest.
-    pub shortest: usize,
-    /// Tokens of the longest.
-    pub longest: usize,
+impl SampleConfig {
+    /// What the stage does with a model, and how models are evaluated by its task if they are after
+    /// each stage.
+    ///
+    /// # Errors
+    /// When the task cannot be made or a prompt cannot be encoded.
+    pub fn workload<'a>(
+        &'a self,
+        model: &'a ModelConfig,
+        tokenizer: &Tokenizer,
+        eval: &EvalConfig,
+    ) -> Result<Workload<'a>> {
+        let positions = model.max_position_embeddings;
+        let asked = Asked::of(
+            &self.task,
+            self.template,
+            &self.sampling,
+            positions,
+            tokenizer,
+        )?;
+        let together = self.completions_per_batch();
+        Ok(Workload {
+            model,
+            lora: None,
+            optim: None,
+            critic: None,
+            batching: Batching::default(),
+            worst: WorstCase {
+                prompt_tokens: asked.prompts.shortest,
+                ..WorstCase::unseen(0, 1, asked.prompts.longest)
+            },
+            has_reference: false,
+            mixes_reference: false,
+            is_scored: false,
+            rollouts: Some(asked.rollouts(together, self.samples, &self.sampling, positions)),
+            evaluation: eval.each_stage.then(|| asked.evaluation(eval, positions)),
+            stored_bytes: 0,
+            data_bytes: 0,
+            notes: asked.notes,
+        })
+    }
 }
 
 impl<'a> Workload<'a> {
@@ -238,7 +260,7 @@ impl<'a> Workload<'a> {
         Self {
             model,
             lora: None,
-            optim,
+            optim: Some(optim),
             critic: None,
             batching,
             worst,
@@ -249,6 +271,7 @@ impl<'a> Workload<'a> {
             evaluation: None,
             stored_bytes: 0,
             data_bytes: 0,
+            notes: Vec::new(),
         }
     }
 }

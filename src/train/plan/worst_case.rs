@@ -49,6 +49,17 @@ impl WorstCase {
         }
     }
 
+    /// The worst of samples of which nothing is known but that none is longer than `longest`.
+    pub(in crate::train) fn unseen(sequences: usize, together: usize, longest: usize) -> Self {
+        Self {
+            sequences,
+            together,
+            longest,
+            shortest: 2.min(longest),
+            prompt_tokens: 1,
+        }
+    }
+
     /// The slices of a micro-batch that learns.
     pub(in crate::train) fn learning(
         self,

@@ -22,6 +22,10 @@ pub struct RlConfig {
     /// The stage's name; unset is its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The stage whose model is trained, or `model` for the recipe's; unset is the nearest earlier
+    /// stage that makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Rollout steps. R1-Zero took 10,400.
     pub steps: usize,
     /// Problems a step. R1-Zero took 32.
@@ -217,7 +221,11 @@ impl RlConfig {
 
     fn validate_parts(&self, key: &str) -> Result<()> {
         let key = |name: &str| format!("{key}.{name}");
-        Rubric::build(&self.rewards, None).map_err(|error| error.inside(&key("")))?;
+        let inside = |error: Error| error.inside(&key(""));
+        Rubric::build(&self.rewards, None).map_err(inside)?;
+        for reward in &self.rewards {
+            reward.validate_parts(&self.task).map_err(inside)?;
+        }
         self.sampling.validate(&key("sampling"))?;
         self.loss.validate(&key("loss"))?;
         self.optim.validate(&key("optim"))?;

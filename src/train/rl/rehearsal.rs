@@ -3,6 +3,7 @@
 use super::Rl;
 use super::state::Actors;
 use crate::error::Result;
+use crate::train::plan::PromptTokens;
 use crate::train::{RolloutRehearsal, Rollouts};
 
 impl Rl<'_> {
@@ -10,7 +11,7 @@ impl Rl<'_> {
     /// them; lengths of prompts are those of the first problems. On a GPU it generates too.
     pub(super) fn rehearse(&self, actors: &Actors) -> Result<()> {
         let (config, workers) = (self.config, self.context.workers);
-        let prompts = config.prompt_tokens(self.tokenizer, self.task.as_ref())?;
+        let prompts = PromptTokens::measure(self.task.as_ref(), config.template, self.tokenizer)?;
         let policy = &actors.policy;
         let positions = policy.decoder().config().max_position_embeddings;
         let rollouts = RolloutRehearsal {

@@ -190,6 +190,7 @@ fn problem(answer: Value) -> Problem {
         answer,
         level: None,
         language: None,
+        part: None,
     }
 }
 

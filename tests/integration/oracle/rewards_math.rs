@@ -97,6 +97,7 @@ fn verdict(rubric: &Rubric, case: &Case) -> bool {
         answer: Value::String(case.gold.clone()),
         level: None,
         language: None,
+        part: None,
     };
     let graded = rubric.grade(&Attempt {
         problem: &problem,

@@ -1,0 +1,227 @@
+//! Rewards for some parts of a task's problems: `parts = ["general"]` beside a reward's own settings.
+//!
+//! DeepSeek-R1's last phase (arXiv:2501.12948, eq. 8 to 10) grades reasoning by rules and general requests by
+//! reward models. A reward with `parts` does not apply to problems of other parts.
+
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::{Table, Value};
+
+use super::{AnswerSource, Attempt, Reward, RewardKind};
+use crate::error::{Error, Result};
+use crate::tasks::{Task, TaskConfig};
+
+/// The key that is taken out before a reward's own settings are read.
+const PARTS: &str = "parts";
+
+/// One reward of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RewardConfig {
+    /// The reward and its settings.
+    #[serde(flatten)]
+    pub kind: RewardKind,
+    /// Parts of a `mixture` whose problems the reward is for; empty is all problems.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+}
+
+impl RewardConfig {
+    /// Factor in the sum of rewards.
+    pub fn weight(&self) -> f64 {
+        self.kind.weight()
+    }
+
+    /// Where the answer stands that this reward judges right or wrong, if it does.
+    pub fn answer_source(&self) -> Option<AnswerSource> {
+        self.kind.answer_source()
+    }
+
+    /// Builds the reward; answers are judged by `verifier`, or without one by the problem's reference.
+    ///
+    /// # Errors
+    /// When a setting is out of range; the message names its key.
+    pub fn build(&self, verifier: Option<&Arc<dyn Task>>) -> Result<Box<dyn Reward>> {
+        let reward = self.kind.build(verifier)?;
+        Ok(match self.parts.is_empty() {
+            true => reward,
+            false => Box::new(OfParts {
+                reward,
+                parts: self.parts.clone(),
+            }),
+        })
+    }
+
+    /// Checks that `task` has the parts that the reward is for.
+    ///
+    /// # Errors
+    /// Names the first part that it has not.
+    pub fn validate_parts(&self, task: &TaskConfig) -> Result<()> {
+        let Some(known) = task.parts() else {
+            return Ok(());
+        };
+        let unknown = self
+            .parts
+            .iter()
+            .find(|part| !known.contains(&part.as_str()));
+        let Some(unknown) = unknown else {
+            return Ok(());
+        };
+        let expected = match known.is_empty() {
+            true => "only a `mixture` has parts".to_owned(),
+            false => format!("expected of `{}`", known.join("`, `")),
+        };
+        let problem = format!("the task has no part `{unknown}`, {expected}");
+        Err(Error::setting(format!("rewards.{PARTS}"), problem))
+    }
+}
+
+impl<'de> Deserialize<'de> for RewardConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut settings = Table::deserialize(deserializer)?;
+        let parts = match settings.remove(PARTS) {
+            Some(parts) => parts_of(parts).map_err(D::Error::custom)?,
+            None => Vec::new(),
+        };
+        let kind = RewardKind::deserialize(Value::Table(settings));
+        let kind = kind.map_err(|error| D::Error::custom(with_parts(error.message())))?;
+        Ok(Self { kind, parts })
+    }
+}
+
+fn parts_of(value: Value) -> Result<Vec<String>, String> {
+    let parts = Vec::<String>::deserialize(value).map_err(|error| error.message().to_owned())?;
+    match parts.is_empty() {
+        true => Err("no parts, expected some or no such key".to_owned()),
+        false => Ok(parts),
+    }
+}
+
+/// Serde's `message` with the key that it was not shown among those that are expected.
+fn with_parts(message: &str) -> String {
+    match message.starts_with("unknown field ") && message.contains(", expected ") {
+        true => format!("{message}, `{PARTS}`"),
+        false => message.to_owned(),
+    }
+}
+
+/// A reward for the problems of some parts.
+struct OfParts {
+    reward: Box<dyn Reward>,
+    parts: Vec<String>,
+}
+
+impl OfParts {
+    fn applies(&self, attempt: &Attempt<'_>) -> bool {
+        let part = attempt.problem.part.as_ref();
+        part.is_some_and(|part| self.parts.contains(part))
+    }
+}
+
+impl Reward for OfParts {
+    fn name(&self) -> &str {
+        self.reward.name()
+    }
+
+    fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
+        match self.applies(attempt) {
+            true => self.reward.score(attempt),
+            false => Ok(None),
+        }
+    }
+
+    fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+        // A group is of one problem.
+        match attempts
+            .first()
+            .is_some_and(|attempt| self.applies(attempt))
+        {
+            true => self.reward.score_group(attempts),
+            false => attempts.iter().map(|_| Ok(None)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::data::{Problem, Prompt};
+    use crate::rewards::Rubric;
+
+    fn config(text: &str) -> Result<RewardConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn a_reward_applies_to_the_problems_of_its_parts_only() {
+        let configs = [
+            "kind = \"accuracy\"\nanswer = \"anywhere\"\nparts = [\"sums\"]",
+            "kind = \"format\"",
+            "kind = \"length\"\nanswer = \"anywhere\"\nparts = [\"sums\", \"general\"]",
+        ]
+        .map(|text| config(text).unwrap());
+        let rubric = Rubric::build(&configs, None).unwrap();
+        assert_eq!(rubric.names(), ["accuracy", "format", "length"]);
+        let scores = |part: Option<&str>| {
+            let problem = Problem {
+                prompt: Prompt::Text("1+1=?".into()),
+                answer: json!("2"),
+                level: None,
+                language: None,
+                part: part.map(str::to_owned),
+            };
+            let attempt = Attempt {
+                problem: &problem,
+                completion: "<answer>2</answer>",
+                token_ids: &[1, 2],
+                finished: true,
+            };
+            let graded = rubric.grade_group(&[attempt, attempt]).remove(0);
+            assert!(graded.errors.is_empty());
+            let applies = graded.parts.iter().map(|part| part.score.is_some());
+            applies.collect::<Vec<_>>()
+        };
+        assert_eq!(scores(Some("sums")), [true, true, true]);
+        assert_eq!(scores(Some("general")), [false, true, true]);
+        assert_eq!(scores(None), [false, true, false]);
+    }
+
+    #[test]
+    fn parts_are_read_and_written_beside_the_settings_and_unknown_keys_refused() {
+        let text = "kind = \"format\"\nweight = 0.5\nstyle = \"think\"\nparts = [\"a\"]\n";
+        let read = config(text).unwrap();
+        assert_eq!(read.parts, ["a"]);
+        assert_eq!(toml::to_string(&read).unwrap(), text);
+        assert_eq!(config(&toml::to_string(&read).unwrap()).unwrap(), read);
+        let message = |text: &str| config(text).unwrap_err().message().to_owned();
+        assert_eq!(
+            message("kind = \"format\"\npart = [\"a\"]"),
+            "unknown field `part`, expected `weight` or `style`, `parts`"
+        );
+        assert!(message("kind = \"format\"\nparts = []").starts_with("no parts"));
+        assert!(message("kind = \"format\"\nparts = \"a\"").starts_with("invalid type"));
+    }
+
+    #[test]
+    fn a_part_that_the_task_has_not_is_refused() {
+        let reward = config("kind = \"format\"\nparts = [\"genral\"]").unwrap();
+        let validate = |task: &str| {
+            let task: TaskConfig = toml::from_str(task).unwrap();
+            reward
+                .validate_parts(&task)
+                .map_err(|error| error.to_string())
+        };
+        let mixture = "kind = \"mixture\"\n\
+            parts = [{ name = \"general\", share = 1, task = { kind = \"arithmetic\" } }]";
+        assert_eq!(
+            validate(mixture).unwrap_err(),
+            "`rewards.parts`: the task has no part `genral`, expected of `general`"
+        );
+        assert!(validate("kind = \"arithmetic\"").is_err());
+        // Lines of a file say their part themselves.
+        assert!(validate("kind = \"jsonl\"\ntrain = \"a.jsonl\"").is_ok());
+    }
+}
