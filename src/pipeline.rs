@@ -28,7 +28,10 @@ use crate::seed::Seed;
 use crate::stop::Stop;
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
-use crate::train::{RlConfig, StageContext, pretrain, train_dpo, train_grpo, train_ppo, train_sft};
+use crate::train::{
+    RlConfig, StageContext, pretrain, train_dpo, train_grpo, train_ppo, train_reward_model,
+    train_sft,
+};
 use crate::workers::Workers;
 
 /// What a run found, as `summary.json` holds it.
@@ -102,7 +105,9 @@ impl Run<'_> {
             }
             let folder = self.stage_folder(index, stage);
             stages.push(self.run_stage(index, stage, model.as_deref(), &folder, &workers)?);
-            model = Some(folder.join("model"));
+            if !matches!(stage, Stage::RewardModel(_)) {
+                model = Some(folder.join("model"));
+            }
         }
         let eval = match (before, graded_by, &model) {
             (Some(before), Some(config), Some(model)) => Some(HeldOut {
@@ -207,6 +212,13 @@ impl Run<'_> {
                 let loaded = self.load_to_train(context, stage, model)?;
                 let trained = train_dpo(context, config, &loaded.tokenizer, loaded.decoder)?;
                 (loaded.tokenizer, trained)
+            }
+            (Stage::RewardModel(config), Some(model)) => {
+                let tokenizer = Tokenizer::load(model)?;
+                let decoder = Decoder::load_with_score(model, self.device)?;
+                let decoder = decoder.with_precision(self.recipe.precision)?;
+                let trained = train_reward_model(context, config, &tokenizer, decoder)?;
+                (tokenizer, trained)
             }
             (Stage::Grpo(config) | Stage::Ppo(config), Some(model)) => {
                 let Loaded {

@@ -2,6 +2,7 @@
 
 mod example;
 mod jsonl;
+mod labelled;
 mod order;
 mod packing;
 mod preference;
@@ -12,9 +13,10 @@ mod reference;
 
 pub use example::{Example, read_examples};
 pub use jsonl::{JsonLine, json_lines, read_json_lines};
+pub use labelled::{LabelledCompletion, read_labelled};
 pub use order::{EpochCache, EpochOrder};
 pub use packing::pack;
-pub use preference::{Preference, read_preferences};
+pub use preference::{Preference, RatedPreference, read_preferences, read_rated_preferences};
 pub use problem::{Problem, Prompt, read_problems};
 pub use problem_format::ProblemFormat;
 pub use prompt_template::PromptTemplate;

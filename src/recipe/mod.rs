@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::LoraConfig;
 use crate::precision::Precision;
 use crate::rollout::EvalConfig;
-use crate::train::{DpoConfig, PretrainConfig, RlConfig, SftConfig};
+use crate::train::{DpoConfig, PretrainConfig, RewardModelConfig, RlConfig, SftConfig};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub enum Stage {
     Sft(Box<SftConfig>),
     /// Learning from preferences between answers.
     Dpo(Box<DpoConfig>),
+    /// A model with a score, from preferences or labels. It is no language model: the stage after it
+    /// goes on from the model before it.
+    RewardModel(Box<RewardModelConfig>),
     /// Reinforcement learning by group-relative advantages.
     Grpo(Box<RlConfig>),
     /// Reinforcement learning with a critic.
@@ -82,6 +85,7 @@ impl Stage {
             Self::Pretrain(_) => "pretrain",
             Self::Sft(_) => "sft",
             Self::Dpo(_) => "dpo",
+            Self::RewardModel(_) => "reward_model",
             Self::Grpo(_) => "grpo",
             Self::Ppo(_) => "ppo",
         }
@@ -93,6 +97,7 @@ impl Stage {
             Self::Pretrain(config) => &config.name,
             Self::Sft(config) => &config.name,
             Self::Dpo(config) => &config.name,
+            Self::RewardModel(config) => &config.name,
             Self::Grpo(config) | Self::Ppo(config) => &config.name,
         };
         name.as_deref().unwrap_or(self.kind())
@@ -101,7 +106,7 @@ impl Stage {
     /// The adapter that the stage trains in place of all weights.
     pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
-            Self::Pretrain(_) => None,
+            Self::Pretrain(_) | Self::RewardModel(_) => None,
             Self::Sft(config) => config.lora.as_ref(),
             Self::Dpo(config) => config.lora.as_ref(),
             Self::Grpo(config) | Self::Ppo(config) => config.lora.as_ref(),
@@ -113,6 +118,7 @@ impl Stage {
             Self::Pretrain(config) => config.validate(key),
             Self::Sft(config) => config.validate(key),
             Self::Dpo(config) => config.validate(key),
+            Self::RewardModel(config) => config.validate(key),
             Self::Grpo(config) => config.validate_grpo(key),
             Self::Ppo(config) => config.validate_ppo(key),
         }

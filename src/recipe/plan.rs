@@ -1,7 +1,7 @@
 //! What a recipe needs of memory, before anything starts: no weights are read, no device is opened.
 
 use crate::error::{Error, Result};
-use crate::model::ModelConfig;
+use crate::model::{Head, ModelConfig};
 use crate::recipe::{Recipe, Stage};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
@@ -59,8 +59,10 @@ impl Recipe {
                 || Error::setting("model", "unset, the first stage needs a model folder");
             let start = start.as_mut().ok_or_else(no_model)?;
             self.visit_stage(stage, start, visit)?;
-            // Stages write their models as f32.
-            start.model.dtype = crate::model::WeightDtype::F32;
+            if !matches!(stage, Stage::RewardModel(_)) {
+                // Stages write their models as f32.
+                start.model.dtype = crate::model::WeightDtype::F32;
+            }
         }
         Ok(())
     }
@@ -72,6 +74,10 @@ impl Recipe {
         visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
     ) -> Result<()> {
         let Start { model, tokenizer } = start;
+        let with_score = ModelConfig {
+            head: Head::Score,
+            ..model.clone()
+        };
         let critic = match stage {
             Stage::Ppo(config) => Some(config.critic.clone().unwrap_or_default()),
             _ => None,
@@ -80,6 +86,7 @@ impl Recipe {
             Stage::Pretrain(_) => unreachable!("a pretraining stage starts from nothing"),
             Stage::Sft(config) => config.workload(model, tokenizer)?,
             Stage::Dpo(config) => config.workload(model, tokenizer)?,
+            Stage::RewardModel(config) => config.workload(&with_score, tokenizer)?,
             Stage::Grpo(config) | Stage::Ppo(config) => {
                 let critic = critic.as_ref().map(|critic| &critic.optim);
                 config.workload(model, tokenizer, critic, &self.eval)?

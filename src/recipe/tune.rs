@@ -68,6 +68,7 @@ fn objective(stage: &Stage) -> Box<dyn Objective> {
             config.sampling.temperature,
             config.sampling.max_completion_tokens,
         )),
+        Stage::RewardModel(config) => Box::new(config.objective()),
         Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => Box::new(SupervisedLoss::default()),
     }
 }

@@ -1,10 +1,11 @@
-//! Rewards: what a completion earns, part by part, by rules alone.
+//! Rewards: what a completion earns, part by part, by rules and by models that judge.
 
 mod accuracy;
 mod alignment;
 mod answer;
 mod code_format;
 mod config;
+mod context;
 mod cosine;
 mod format;
 mod json_body;
@@ -14,7 +15,9 @@ mod language_consistency;
 mod length;
 mod length_unit;
 mod math;
+mod model_reward;
 mod prose;
+mod reading;
 mod reasoning_steps;
 mod repetition;
 mod rubric;
@@ -24,9 +27,10 @@ mod tool_call;
 mod words;
 
 pub use accuracy::Accuracy;
-pub use answer::AnswerSource;
+pub use answer::{AnswerSource, summary};
 pub use code_format::{CodeFormat, CodeFormatConfig};
 pub use config::RewardConfig;
+pub use context::{RewardContext, Scorer, Scorers};
 pub use cosine::{Cosine, CosineConfig};
 pub use format::{Format, FormatStyle};
 pub use json_schema::{JsonSchema, JsonSchemaConfig};
@@ -37,6 +41,8 @@ pub use language_consistency::{
 pub use length::{Length, LengthConfig, Unjudged};
 pub use length_unit::LengthUnit;
 pub use math::{Math, MathAnswer};
+pub use model_reward::{ModelReward, ModelRewardConfig};
+pub use reading::{Reading, ScoredPart, TextForm};
 pub use reasoning_steps::{ReasoningSteps, ReasoningStepsConfig};
 pub use repetition::{Repetition, RepetitionConfig, RepetitionUnit};
 pub use rubric::{Graded, GradedPart, Rubric};
@@ -86,6 +92,13 @@ pub trait Reward: Send + Sync {
     fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
         attempts.iter().map(|attempt| self.score(attempt)).collect()
     }
+
+    /// The scores of several problems' completions, group by group. A rule that is better asked for
+    /// many at once gives its own; they are those of [`Reward::score_group`].
+    fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        let groups = groups.iter();
+        groups.map(|group| self.score_group(group)).collect()
+    }
 }
 
 impl<R: Reward + ?Sized> Reward for Arc<R> {
@@ -99,6 +112,10 @@ impl<R: Reward + ?Sized> Reward for Arc<R> {
 
     fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
         (**self).score_group(attempts)
+    }
+
+    fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        (**self).score_groups(groups)
     }
 }
 

@@ -19,6 +19,7 @@ mod plan;
 mod pretrain;
 mod readout;
 mod rehearsal;
+mod reward_model;
 mod rl;
 mod rollout_rehearsal;
 mod sample;
@@ -42,6 +43,10 @@ pub use objective::{LossInput, LossOutput, LossTotals, Objective, Predictions, S
 pub use optimizer::{OptimConfig, OptimKind, Optimizer};
 pub use plan::{Machine, PartPlan, PhasePlan, Rollouts, StagePlan, Workload, WorstCase};
 pub use pretrain::{NewModelConfig, Prepared, PretrainConfig, pretrain};
+pub use reward_model::{
+    HeldOutReport, RewardModel, RewardModelConfig, RewardModels, reward_samples, score_texts,
+    train_reward_model,
+};
 pub use rl::{CriticConfig, ReferenceConfig, RlConfig, train_grpo, train_ppo};
 pub use rollout_rehearsal::RolloutRehearsal;
 pub use sample::{Batching, TrainingSample};

@@ -15,5 +15,6 @@ mod plan;
 mod precision;
 mod resting;
 mod resume;
+mod reward_model;
 mod rooms;
 mod shaders;

@@ -13,7 +13,8 @@ use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
 use crate::train::{
-    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SftConfig, TrainingSample,
+    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RewardModelConfig, RlConfig,
+    SftConfig, TrainingSample, reward_samples,
 };
 
 /// Problems of a task whose prompts are measured.
@@ -146,6 +147,27 @@ impl DpoConfig {
             lora: self.lora.as_ref(),
             has_reference: true,
             is_scored: true,
+            data_bytes: data_bytes(&samples),
+            ..Workload::of(model, &self.optim, self.batching, worst)
+        })
+    }
+}
+
+impl RewardModelConfig {
+    /// What the stage does to a model with a score.
+    ///
+    /// # Errors
+    /// When the data is broken.
+    pub fn workload<'a>(
+        &'a self,
+        model: &'a ModelConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Workload<'a>> {
+        let longest = self.longest(model.max_position_embeddings);
+        let samples = reward_samples(self, tokenizer, longest)?;
+        let worst = self.worst_case(&samples);
+        Ok(Workload {
+            is_scored: self.held_out > 0.0,
             data_bytes: data_bytes(&samples),
             ..Workload::of(model, &self.optim, self.batching, worst)
         })

@@ -8,7 +8,7 @@ use crate::data::PromptTemplate;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
 use crate::model::LoraConfig;
-use crate::rewards::{RewardConfig, Rubric};
+use crate::rewards::{RewardConfig, RewardContext, Rubric};
 use crate::rollout::{AdvantageEstimator, CurriculumConfig, DynamicSampling, KlPenalty};
 use crate::tasks::TaskConfig;
 use crate::train::loss::PolicyLossConfig;
@@ -217,7 +217,8 @@ impl RlConfig {
 
     fn validate_parts(&self, key: &str) -> Result<()> {
         let key = |name: &str| format!("{key}.{name}");
-        Rubric::build(&self.rewards, None).map_err(|error| error.inside(&key("")))?;
+        Rubric::build(&self.rewards, &RewardContext::default())
+            .map_err(|error| error.inside(&key("")))?;
         self.sampling.validate(&key("sampling"))?;
         self.loss.validate(&key("loss"))?;
         self.optim.validate(&key("optim"))?;
