@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use super::activations::SliceShape;
+use super::sizes::numbers;
 use super::{Machine, Sizes, WorstCase};
 use crate::error::Result;
 use crate::generation::{MAX_ROWS, SamplingParams};
 use crate::model::{LoraConfig, ModelConfig};
+use crate::rewards::RewardConfig;
 use crate::rollout::{EvalConfig, PROBLEMS_AT_ONCE};
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
@@ -38,6 +40,8 @@ pub struct Workload<'a> {
     pub batching: Batching,
     /// The largest step.
     pub worst: WorstCase,
+    /// Numbers of the weights of all reward models.
+    pub reward_model_weights: usize,
     /// Whether a reference is scored.
     pub has_reference: bool,
     /// Whether the reference is moved by a share of the policy.
@@ -203,6 +207,7 @@ impl RlConfig {
         Ok(Workload {
             lora: self.lora.as_ref(),
             critic,
+            reward_model_weights: self.reward_model_weights(model),
             has_reference: self.needs_reference(),
             mixes_reference: self.needs_reference()
                 && self.reference.update_every > 0
@@ -216,6 +221,24 @@ impl RlConfig {
             )),
             ..Workload::of(model, &self.optim, self.batching, worst)
         })
+    }
+
+    /// Numbers of the weights of all reward models; one that is not there yet is taken to be as large
+    /// as `model`.
+    fn reward_model_weights(&self, model: &ModelConfig) -> usize {
+        let weights = |config: &ModelConfig| -> usize {
+            let shapes = config.parameter_shapes().into_iter();
+            shapes.map(|(_, shape)| numbers(&shape)).sum()
+        };
+        let rewards = self.rewards.iter().filter_map(|reward| match reward {
+            RewardConfig::RewardModel(config) => Some(&config.model),
+            _ => None,
+        });
+        rewards
+            .map(|folder| {
+                ModelConfig::load(folder).map_or_else(|_| weights(model), |c| weights(&c))
+            })
+            .sum()
     }
 
     /// Lengths of the prompts of the first problems.
@@ -262,6 +285,7 @@ impl<'a> Workload<'a> {
             lora: None,
             optim,
             critic: None,
+            reward_model_weights: 0,
             batching,
             worst,
             has_reference: false,
