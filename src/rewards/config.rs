@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
     FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
-    Length, LengthConfig, Math, ModelReward, ModelRewardConfig, ReasoningSteps,
-    ReasoningStepsConfig, Repetition, RepetitionConfig, Reward, RewardContext, Rubric,
-    SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+    Length, LengthConfig, LlmJudge, LlmJudgeConfig, Math, ModelReward, ModelRewardConfig,
+    ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig, Reward, RewardContext,
+    Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
 };
 use crate::error::{Error, Result};
 
@@ -84,6 +84,8 @@ pub enum RewardConfig {
     ToolCall(ToolCallConfig),
     /// The score of a trained reward model (R1).
     RewardModel(ModelRewardConfig),
+    /// The verdict of a language model that is asked over HTTP (R1).
+    LlmJudge(LlmJudgeConfig),
 }
 
 impl RewardConfig {
@@ -104,6 +106,7 @@ impl RewardConfig {
             Self::JsonSchema(config) => config.weight,
             Self::ToolCall(config) => config.weight,
             Self::RewardModel(config) => config.weight,
+            Self::LlmJudge(config) => config.weight,
         }
     }
 
@@ -144,6 +147,7 @@ impl RewardConfig {
             Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
             Self::ToolCall(config) => Box::new(ToolCall::new(config)),
             Self::RewardModel(config) => Box::new(ModelReward::new(config, context)?),
+            Self::LlmJudge(config) => Box::new(LlmJudge::new(config, context)?),
         })
     }
 }
@@ -306,6 +310,7 @@ mod tests {
             r#"rewards = [{ kind = "cosine" }]"#,
             r#"rewards = [{ kind = "json_schema", schema = {} }]"#,
             r#"rewards = [{ kind = "tool_call", order = "strict" }]"#,
+            r#"rewards = [{ kind = "llm_judge", url = "http://h/v1", model = "m", api_key = "k" }]"#,
             r#"rewards = [{ kind = "reward_model" }]"#,
             r#"rewards = [{ kind = "reward_model", model = "m", scores = "think" }]"#,
         ] {

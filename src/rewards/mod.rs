@@ -14,6 +14,7 @@ mod language;
 mod language_consistency;
 mod length;
 mod length_unit;
+mod llm_judge;
 mod math;
 mod model_reward;
 mod prose;
@@ -40,6 +41,7 @@ pub use language_consistency::{
 };
 pub use length::{Length, LengthConfig, Unjudged};
 pub use length_unit::LengthUnit;
+pub use llm_judge::{LlmJudge, LlmJudgeConfig};
 pub use math::{Math, MathAnswer};
 pub use model_reward::{ModelReward, ModelRewardConfig};
 pub use reading::{Reading, ScoredPart, TextForm};

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use burn::tensor::Device;
 use emberl::data::Prompt;
 use emberl::precision::Precision;
 use emberl::train::{RewardModel, RewardModels};
@@ -113,21 +114,47 @@ fn trained_reward_models_tell_good_from_bad_and_grade_a_policy() {
     }
     run(folder.path(), "policy");
     check_samples(folder.path());
+    check_score_command(folder.path());
+}
+
+/// `emberl score` says of a text what the reward says of it, put as in training.
+fn check_score_command(folder: &Path) {
+    let model = folder.join("models/02-helpful/model");
+    let line = r#"{"text": "Make 3.\n3!<|im_end|>"}"#;
+    fs::write(folder.join("in.jsonl"), line).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emberl"));
+    command.args(["score", "--device", "cpu", "--input", "in.jsonl"]);
+    command
+        .args(["--output", "out.jsonl", "--model"])
+        .arg(&model);
+    let output = command.current_dir(folder).output().expect("starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let found = json(&folder.join("out.jsonl"))["score"].as_f64();
+    let device = cpu();
+    let prompt = Prompt::Text("Make 3.\n".into());
+    let scores = load(folder, "02-helpful", &device).score(&[(&prompt, "<think>7</think>3!")]);
+    let expected = f64::from(*scores[0].as_ref().expect("a score"));
+    assert!(
+        (found.expect("a number") - expected).abs() < 1e-5,
+        "{found:?} {expected}"
+    );
+}
+
+fn load(folder: &Path, stage: &str, device: &Device) -> RewardModel {
+    let place = RewardModels {
+        device,
+        precision: Precision::F32,
+        workers: Workers::new(1),
+    };
+    let model = folder.join("models").join(stage).join("model");
+    RewardModel::load(&model, None, None, &place).expect("the model loads")
 }
 
 /// What the policy's completions earned is what the models say of them.
 fn check_samples(folder: &Path) {
     let device = cpu();
-    let place = RewardModels {
-        device: &device,
-        precision: Precision::F32,
-        workers: Workers::new(1),
-    };
-    let load = |stage: &str| {
-        let model = folder.join("models").join(stage).join("model");
-        RewardModel::load(&model, None, None, &place).expect("the model loads")
-    };
-    let (helpful, safe) = (load("02-helpful"), load("03-safe"));
+    let [helpful, safe] = ["02-helpful", "03-safe"].map(|stage| load(folder, stage, &device));
     let samples = fs::read_to_string(folder.join("policy/01-grpo/samples.jsonl")).unwrap();
     let mut compared = 0;
     for line in samples.lines() {
