@@ -280,6 +280,16 @@ fn a_service_that_stays_away_is_an_error_and_not_a_verdict() {
 }
 
 #[test]
+fn a_service_that_speaks_no_tls_is_an_error_where_tls_is_asked_for() {
+    let (host, folder) = (Host::start(vec![Act::Judge]), tempfile::tempdir().unwrap());
+    let config = config(&host.url.replace("http://", "https://"));
+    let problem = scores(&judge(&config, folder.path()), &["2"])[0].clone();
+    let problem = problem.unwrap_err();
+    assert!(problem.starts_with("reward `llm_judge`: "), "{problem}");
+    assert_eq!(host.asked(), 0);
+}
+
+#[test]
 fn a_silent_service_is_given_up_in_time() {
     let started = Instant::now();
     let (problem, asked) = failure(vec![Act::Stall], |config| {

@@ -49,7 +49,7 @@ pub struct RewardModelConfig {
     /// answers on one side.
     #[serde(default = "default_held_out")]
     pub held_out: f64,
-    /// The optimiser; unset has the paper's learning rate of 6e-6.
+    /// The optimiser; unset has the paper's learning rate of 6e-6, a table without `lr` that of all stages.
     #[serde(default = "default_optim")]
     pub optim: OptimConfig,
     /// Micro-batches; a pair is two sequences.
