@@ -152,6 +152,24 @@ impl JsonlAppender {
         Self::open(path)
     }
 
+    /// Goes on with the log at `path`, whose records need no `"step"`: only a half-written line is
+    /// dropped. A log that is not there is started.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn extend(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Self::create(path);
+        }
+        let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = &bytes[..end.map_or(0, |end| end + 1)];
+        if whole.len() < bytes.len() {
+            write_atomically(path, |writer| writer.write_all(whole))?;
+        }
+        Self::open(path)
+    }
+
     fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).open(path);
         Ok(Self {

@@ -30,7 +30,7 @@ use crate::stop::Stop;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
     SampleConfig, SampledModel, StageContext, pretrain, sample_examples, train_dpo, train_grpo,
-    train_ppo, train_sft,
+    train_ppo, train_reward_model, train_sft,
 };
 use crate::workers::Workers;
 
@@ -260,6 +260,13 @@ impl Run<'_> {
                 let loaded = self.load_to_train(context, stage, model)?;
                 let trained = train_dpo(context, config, &loaded.tokenizer, loaded.decoder)?;
                 (loaded.tokenizer, trained)
+            }
+            (Stage::RewardModel(config), Some(model)) => {
+                let tokenizer = Tokenizer::load(model)?;
+                let decoder = Decoder::load_with_score(model, self.device)?;
+                let decoder = decoder.with_precision(self.recipe.precision)?;
+                let trained = train_reward_model(context, config, &tokenizer, decoder)?;
+                (tokenizer, trained)
             }
             (Stage::Grpo(config) | Stage::Ppo(config), Some(model)) => {
                 let Loaded {

@@ -15,6 +15,16 @@ pub(super) struct LoadedModel {
 }
 
 impl LoadedModel {
+    /// Opens the device and loads the weights of the reward model's folder `dir`.
+    pub fn load_scorer(dir: &Path, globals: &Globals) -> Result<Self> {
+        let device = globals.open_device()?;
+        let decoder = Decoder::load_with_score(dir, &device)?;
+        Ok(Self {
+            decoder: globals.in_precision(&decoder)?.frozen(),
+            workers: Workers::suited_to(&device),
+        })
+    }
+
     /// Opens the device and loads the weights of the model folder `dir`, with those of the adapter
     /// folder if one is named.
     pub fn load(dir: &Path, adapter: Option<&Path>, globals: &Globals) -> Result<Self> {

@@ -225,7 +225,7 @@ fn learning_candidates(stage: &Stage) -> Vec<String> {
         "optim.kind=\"adamw_8bit\"".to_owned(),
         "optim.kind=\"adafactor\"".to_owned(),
     ];
-    if !matches!(stage, Stage::Pretrain(_)) && stage.lora().is_none() {
+    if !matches!(stage, Stage::Pretrain(_) | Stage::RewardModel(_)) && stage.lora().is_none() {
         settings.push("lora.rank=16".to_owned());
     }
     let (batching, sequences) = match stage {
@@ -233,6 +233,7 @@ fn learning_candidates(stage: &Stage) -> Vec<String> {
         Stage::Pretrain(config) => (config.batching, config.batch),
         Stage::Sft(config) => (config.batching, config.batch),
         Stage::Dpo(config) => (config.batching, 2 * config.batch),
+        Stage::RewardModel(config) => (config.batching, 2 * config.batch),
         Stage::Grpo(config) | Stage::Ppo(config) => {
             let completions = config.prompts_per_step * config.group_size;
             let together = match config.rollout_batch {

@@ -1,4 +1,5 @@
-//! `emberl score`: the log-probability of every token of given texts.
+//! `emberl score`: the log-probability of every token of given texts, or a reward model's score of
+//! each text.
 
 use std::num::NonZeroUsize;
 
@@ -11,9 +12,9 @@ use super::Globals;
 use super::lines::{Line, LineArgs, Purpose};
 use super::loaded_model::LoadedModel;
 use crate::error::Error;
-use crate::model::ModelConfig;
+use crate::model::{Head, ModelConfig};
 use crate::progress::Screen;
-use crate::train::{Batching, TrainingSample};
+use crate::train::{Batching, TrainingSample, score_texts};
 
 /// What `emberl score` is told.
 #[derive(Args, Debug)]
@@ -26,6 +27,17 @@ pub struct ScoreArgs {
     /// Texts that go through the model together.
     #[arg(long, value_name = "N", default_value = "32")]
     batch: NonZeroUsize,
+}
+
+/// One line of a reward model's output.
+#[derive(Serialize)]
+struct Rewarded {
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+    /// What the model says of the text.
+    score: f32,
+    /// Tokens of the text.
+    tokens: usize,
 }
 
 /// One line of the output.
@@ -46,6 +58,9 @@ pub(super) fn run(args: &ScoreArgs, globals: &Globals) -> Result<()> {
     }
     let config = ModelConfig::load(&args.lines.model)?;
     let lines = args.lines.read(&config, Purpose::Score)?;
+    if config.head == Head::Score {
+        return args.reward(&lines, globals);
+    }
     let model = LoadedModel::load(&args.lines.model, args.lines.adapter.as_deref(), globals)?;
     let logprobs = args.score(&model, &lines, &globals.screen())?;
     let scored = |(line, logprobs): (&Line, Vec<f32>)| Scored {
@@ -58,6 +73,35 @@ pub(super) fn run(args: &ScoreArgs, globals: &Globals) -> Result<()> {
 }
 
 impl ScoreArgs {
+    /// Writes what a reward model says of each line.
+    fn reward(&self, lines: &[Line], globals: &Globals) -> Result<()> {
+        if self.lines.adapter.is_some() {
+            let problem = "is of no use: the model has a score, expected a language model";
+            return Err(Error::setting("--adapter", problem).into());
+        }
+        let model = LoadedModel::load_scorer(&self.lines.model, globals)?;
+        let screen = globals.screen();
+        let mut progress = screen.begin("score", 0, lines.len() as u64);
+        let mut records = Vec::with_capacity(lines.len());
+        for batch in lines.chunks(self.batch.get()) {
+            let texts: Vec<&[u32]> = batch.iter().map(|line| &line.ids[..]).collect();
+            let scores = score_texts(&model.decoder, &texts, &model.workers)?;
+            for (line, score) in batch.iter().zip(scores) {
+                if !score.is_finite() {
+                    let problem = "the model's output is not a number; its weights are broken";
+                    return Err(line.error(problem).into());
+                }
+                records.push(Rewarded {
+                    fields: line.fields_without(&["score", "tokens"]),
+                    score,
+                    tokens: line.ids.len(),
+                });
+            }
+            progress.advance(batch.len() as u64, "");
+        }
+        self.lines.write(&records)
+    }
+
     /// Log-probabilities of each line's tokens after the first, in the lines' order.
     fn score(&self, model: &LoadedModel, lines: &[Line], screen: &Screen) -> Result<Vec<Vec<f32>>> {
         // Texts of one length waste no padding; the longest first, so that one too long for the

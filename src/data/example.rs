@@ -64,7 +64,8 @@ fn example(mut line: JsonLine) -> Result<Example> {
     }
 }
 
-fn completion(mut line: JsonLine) -> Result<Example> {
+/// A `prompt` and the `completion` of it, both texts or both messages.
+pub(super) fn completion(mut line: JsonLine) -> Result<Example> {
     let prompt = Prompt::take(&mut line, "prompt")?;
     let completion = Prompt::take(&mut line, "completion")?;
     match (prompt, completion) {

@@ -32,6 +32,15 @@ pub enum Preference {
     },
 }
 
+/// A preference, and by how much the better answer is better.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RatedPreference {
+    /// The prompt with its answers.
+    pub preference: Preference,
+    /// By how much the score of the chosen answer should exceed that of the rejected one.
+    pub margin: f32,
+}
+
 /// Reads preferences from JSON Lines: `{"prompt": .., "chosen": .., "rejected": ..}`, all texts or
 /// all messages.
 ///
@@ -42,8 +51,24 @@ pub enum Preference {
 /// # Errors
 /// When the file cannot be read, a line is not a preference, or there are no lines.
 pub fn read_preferences(path: &Path) -> Result<Vec<Preference>> {
+    read(path, preference)
+}
+
+/// Reads preferences as [`read_preferences`] does, each with its `"margin"`; without one it is 0.
+///
+/// # Errors
+/// As [`read_preferences`], and when a margin is no finite number.
+pub fn read_rated_preferences(path: &Path) -> Result<Vec<RatedPreference>> {
+    read(path, |mut line| {
+        let margin = margin(&mut line)?;
+        let preference = preference(line)?;
+        Ok(RatedPreference { preference, margin })
+    })
+}
+
+fn read<T>(path: &Path, parse: impl Fn(JsonLine) -> Result<T>) -> Result<Vec<T>> {
     let preferences = read_json_lines(path)?
-        .map(|line| preference(line?))
+        .map(|line| parse(line?))
         .collect::<Result<Vec<_>>>()?;
     if preferences.is_empty() {
         let problem =
@@ -51,6 +76,18 @@ pub fn read_preferences(path: &Path) -> Result<Vec<Preference>> {
         return Err(Error::file(path, problem));
     }
     Ok(preferences)
+}
+
+fn margin(line: &mut JsonLine) -> Result<f32> {
+    if !line.has("margin") {
+        return Ok(0.0);
+    }
+    let margin: f64 = line.take("margin", "a number")?;
+    let single = margin as f32;
+    match single.is_finite() {
+        true => Ok(single),
+        false => Err(line.error(format!("`margin`: is {margin:e}, expected a finite number"))),
+    }
 }
 
 fn preference(mut line: JsonLine) -> Result<Preference> {
@@ -172,6 +209,31 @@ mod tests {
         assert_chat(&format!(
             r#"{{"prompt": [{USER}], "chosen": [{GOOD}], "rejected": [{BAD}]}}"#
         ));
+    }
+
+    #[test]
+    fn a_margin_is_read_where_margins_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pairs.jsonl");
+        let read = |margin: &str| {
+            let line = format!(r#"{{"prompt": "q", "chosen": "a", "rejected": "b"{margin}}}"#);
+            std::fs::write(&path, line).unwrap();
+            // Elsewhere the field may be anything.
+            assert_eq!(read_preferences(&path).unwrap().len(), 1);
+            let rated = read_rated_preferences(&path);
+            rated
+                .map(|rated| rated[0].margin)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(read(""), Ok(0.0));
+        assert_eq!(read(r#", "margin": 2"#), Ok(2.0));
+        let error = read(r#", "margin": 1e300"#).unwrap_err();
+        assert!(
+            error.ends_with(":1: `margin`: is 1e300, expected a finite number"),
+            "{error}"
+        );
+        let error = read(r#", "margin": "much""#).unwrap_err();
+        assert!(error.contains(":1: `margin`: expected a number"), "{error}");
     }
 
     #[test]

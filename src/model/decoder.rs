@@ -128,6 +128,17 @@ impl Decoder {
         }
     }
 
+    /// The same model with another token that fills up shorter rows; one that the model does not have
+    /// is none.
+    pub fn with_pad_token(&self, id: Option<u32>) -> Self {
+        let mut config = ModelConfig::clone(&self.config);
+        config.pad_token_id = id.filter(|id| (*id as usize) < config.vocab_size);
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
     /// The output head's weight, `[V, E]`, or `[1, E]` of a score.
     pub fn head(&self) -> Tensor<2> {
         self.parameters[self.layout.head].clone()

@@ -7,19 +7,46 @@ use rand_distr::{Distribution, Normal};
 
 use super::weights_file::Checkpoint;
 use super::weights_writer::WeightsWriter;
-use super::{Decoder, ModelConfig, WeightDtype};
-use crate::error::Result;
+use super::{Decoder, Head, ModelConfig, WeightDtype};
+use crate::error::{Error, Result};
 use crate::files;
 use crate::ops;
 use crate::seed::Seed;
 
 impl Decoder {
-    /// Loads `config.json` and the weights of a model folder, as f32, one tensor at a time.
+    /// Loads `config.json` and the weights of a language model's folder, as f32, one tensor at a
+    /// time.
     ///
     /// # Errors
     /// Names the file and tensor that are missing, broken or not supported.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let config = ModelConfig::load(dir)?;
+        match config.head {
+            Head::Vocabulary => Self::read(config, dir, device),
+            Head::Score => {
+                let name = config.family.architecture(Head::Score);
+                let problem = format!("`architectures`: is `{name}`, expected a language model");
+                Err(Error::file(dir.join("config.json"), problem))
+            }
+        }
+    }
+
+    /// Loads a model folder as [`Decoder::load`] does, with the score that it has, or with a score of
+    /// zeros in place of a language model's head.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub fn load_with_score(dir: &Path, device: &Device) -> Result<Self> {
+        let config = ModelConfig::load(dir)?;
+        let head = config.head;
+        let decoder = Self::read(config, dir, device)?;
+        Ok(match head {
+            Head::Score => decoder,
+            Head::Vocabulary => decoder.with_zero_score(),
+        })
+    }
+
+    fn read(config: ModelConfig, dir: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&config)?;
         let mut parameters = Vec::new();

@@ -21,7 +21,9 @@ use crate::error::{Error, Result};
 use crate::model::LoraConfig;
 use crate::precision::Precision;
 use crate::rollout::EvalConfig;
-use crate::train::{DpoConfig, PretrainConfig, RlConfig, SampleConfig, SftConfig};
+use crate::train::{
+    DpoConfig, PretrainConfig, RewardModelConfig, RlConfig, SampleConfig, SftConfig,
+};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +74,9 @@ pub enum Stage {
     Sft(Box<SftConfig>),
     /// Learning from preferences between answers.
     Dpo(Box<DpoConfig>),
+    /// A model with a score, from preferences or labels. It is no language model: the stage after it
+    /// goes on from the model before it.
+    RewardModel(Box<RewardModelConfig>),
     /// Reinforcement learning by group-relative advantages.
     Grpo(Box<RlConfig>),
     /// Reinforcement learning with a critic.
@@ -87,6 +92,7 @@ impl Stage {
             Self::Pretrain(_) => "pretrain",
             Self::Sft(_) => "sft",
             Self::Dpo(_) => "dpo",
+            Self::RewardModel(_) => "reward_model",
             Self::Grpo(_) => "grpo",
             Self::Ppo(_) => "ppo",
             Self::Sample(_) => "sample",
@@ -99,6 +105,7 @@ impl Stage {
             Self::Pretrain(config) => &config.name,
             Self::Sft(config) => &config.name,
             Self::Dpo(config) => &config.name,
+            Self::RewardModel(config) => &config.name,
             Self::Grpo(config) | Self::Ppo(config) => &config.name,
             Self::Sample(config) => &config.name,
         };
@@ -111,6 +118,7 @@ impl Stage {
             Self::Pretrain(_) => &None,
             Self::Sft(config) => &config.from,
             Self::Dpo(config) => &config.from,
+            Self::RewardModel(config) => &config.from,
             Self::Grpo(config) | Self::Ppo(config) => &config.from,
             Self::Sample(config) => &config.from,
         };
@@ -121,14 +129,14 @@ impl Stage {
     pub fn makes_language_model(&self) -> bool {
         match self {
             Self::Pretrain(_) | Self::Sft(_) | Self::Dpo(_) | Self::Grpo(_) | Self::Ppo(_) => true,
-            Self::Sample(_) => false,
+            Self::Sample(_) | Self::RewardModel(_) => false,
         }
     }
 
     /// The adapter that the stage trains in place of all weights.
     pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
-            Self::Pretrain(_) | Self::Sample(_) => None,
+            Self::Pretrain(_) | Self::Sample(_) | Self::RewardModel(_) => None,
             Self::Sft(config) => config.lora.as_ref(),
             Self::Dpo(config) => config.lora.as_ref(),
             Self::Grpo(config) | Self::Ppo(config) => config.lora.as_ref(),
@@ -140,6 +148,7 @@ impl Stage {
             Self::Pretrain(config) => config.validate(key),
             Self::Sft(config) => config.validate(key),
             Self::Dpo(config) => config.validate(key),
+            Self::RewardModel(config) => config.validate(key),
             Self::Grpo(config) => config.validate_grpo(key),
             Self::Ppo(config) => config.validate_ppo(key),
             Self::Sample(config) => config.validate(key),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::model::{ModelConfig, WeightDtype};
+use crate::model::{Head, ModelConfig, WeightDtype};
 use crate::recipe::{Origin, Recipe, Stage};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
@@ -86,6 +86,10 @@ impl Recipe {
         visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
     ) -> Result<()> {
         let Start { model, tokenizer } = start;
+        let with_score = ModelConfig {
+            head: Head::Score,
+            ..model.clone()
+        };
         let critic = match stage {
             Stage::Ppo(config) => Some(config.critic.clone().unwrap_or_default()),
             _ => None,
@@ -94,6 +98,7 @@ impl Recipe {
             Stage::Pretrain(_) => unreachable!("a pretraining stage starts from nothing"),
             Stage::Sft(config) => config.workload(model, tokenizer)?,
             Stage::Dpo(config) => config.workload(model, tokenizer)?,
+            Stage::RewardModel(config) => config.workload(&with_score, tokenizer)?,
             Stage::Grpo(config) | Stage::Ppo(config) => {
                 let critic = critic.as_ref().map(|critic| &critic.optim);
                 config.workload(model, tokenizer, critic, &self.eval)?

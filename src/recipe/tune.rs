@@ -40,7 +40,7 @@ impl Recipe {
         let sampling = match stage {
             Stage::Grpo(config) | Stage::Ppo(config) => Some(&config.sampling),
             Stage::Sample(config) => Some(&config.sampling),
-            Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => None,
+            Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) | Stage::RewardModel(_) => None,
         };
         if let Some(sampling) = sampling {
             let batches = [
@@ -77,6 +77,7 @@ fn objective(stage: &Stage) -> Option<Box<dyn Objective>> {
             config.sampling.temperature,
             config.sampling.max_completion_tokens,
         ))),
+        Stage::RewardModel(config) => Some(Box::new(config.objective())),
         Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) => {
             Some(Box::new(SupervisedLoss::default()))
         }

@@ -34,6 +34,18 @@ impl AnswerSource {
     }
 }
 
+/// The part of a completion that is meant for its reader: what follows the first `</think>`, or
+/// nothing when it is not there and the thinking began, or all when there is no thinking; of that the
+/// last `<answer>…</answer>`, or all when there is none. Without surrounding white space.
+pub fn summary(completion: &str) -> &str {
+    let shown = match completion.split_once("</think>") {
+        Some((_, rest)) => rest,
+        None if completion.contains("<think>") => "",
+        None => completion,
+    };
+    last_answer(shown).unwrap_or(shown).trim()
+}
+
 fn after_think(completion: &str) -> &str {
     completion
         .split_once("</think>")
@@ -58,6 +70,25 @@ fn next_answer(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn summary_is_what_is_left_for_the_reader() {
+        for (completion, expected) in [
+            (
+                "<think>a <answer>1</answer></think> so <answer> 2 </answer>.",
+                "2",
+            ),
+            ("<think>a</think>\nIt is 2.\n", "It is 2."),
+            // The prompt had opened the thinking.
+            ("a</think>It is 2.", "It is 2."),
+            ("<think>a <answer>1</answer>", ""),
+            (" It is 2.", "It is 2."),
+            ("<answer>1", "<answer>1"),
+            ("", ""),
+        ] {
+            assert_eq!(summary(completion), expected, "{completion}");
+        }
+    }
 
     #[test]
     fn last_answer_after_the_thinking_counts() {

@@ -1,17 +1,15 @@
 //! Rewards as a recipe names them.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
     FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
-    Length, LengthConfig, Math, ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig,
-    Reward, RewardConfig, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+    Length, LengthConfig, LlmJudge, LlmJudgeConfig, Math, ModelReward, ModelRewardConfig,
+    ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig, Reward, RewardConfig,
+    RewardContext, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
 };
 use crate::error::{Error, Result};
-use crate::tasks::Task;
 
 /// A reward and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +82,10 @@ pub enum RewardKind {
     JsonSchema(JsonSchemaConfig),
     /// 1 for the expected tool calls.
     ToolCall(ToolCallConfig),
+    /// The score of a trained reward model (R1).
+    RewardModel(ModelRewardConfig),
+    /// The verdict of a language model that is asked over HTTP (R1).
+    LlmJudge(LlmJudgeConfig),
 }
 
 impl RewardKind {
@@ -103,6 +105,8 @@ impl RewardKind {
             Self::Cosine(config) => config.weight,
             Self::JsonSchema(config) => config.weight,
             Self::ToolCall(config) => config.weight,
+            Self::RewardModel(config) => config.weight,
+            Self::LlmJudge(config) => config.weight,
         }
     }
 
@@ -114,12 +118,12 @@ impl RewardKind {
         }
     }
 
-    /// Builds the reward; answers are judged by `verifier`, or without one by the problem's reference.
+    /// Builds the reward with what it needs of `context`.
     ///
     /// # Errors
-    /// When a setting is out of range; the message names its key.
-    pub fn build(&self, verifier: Option<&Arc<dyn Task>>) -> Result<Box<dyn Reward>> {
-        let accuracy = |answer| Accuracy::new(answer, verifier.cloned());
+    /// When a setting is out of range, its key is named, and when a model cannot be loaded.
+    pub fn build(&self, context: &RewardContext<'_>) -> Result<Box<dyn Reward>> {
+        let accuracy = |answer| Accuracy::new(answer, context.verifier.clone());
         Ok(match self {
             Self::Accuracy { answer, .. } => Box::new(accuracy(*answer)),
             Self::Format { style, .. } => Box::new(Format::new(*style)),
@@ -142,17 +146,19 @@ impl RewardKind {
             Self::Cosine(config) => Box::new(Cosine::new(config, accuracy(config.answer))?),
             Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
             Self::ToolCall(config) => Box::new(ToolCall::new(config)),
+            Self::RewardModel(config) => Box::new(ModelReward::new(config, context)?),
+            Self::LlmJudge(config) => Box::new(LlmJudge::new(config, context)?),
         })
     }
 }
 
 impl Rubric {
-    /// The rubric of `configs`; answers are judged by `verifier`, or without one by the problem's reference.
+    /// The rubric of `configs`, with what the rewards need of `context`.
     ///
     /// # Errors
-    /// When there are no rewards, two of one name, a weight that is not finite, or a setting that is
-    /// out of range.
-    pub fn build(configs: &[RewardConfig], verifier: Option<Arc<dyn Task>>) -> Result<Self> {
+    /// When there are no rewards, two of one name, a weight that is not finite, a setting that is out
+    /// of range, or a model that cannot be loaded.
+    pub fn build(configs: &[RewardConfig], context: &RewardContext<'_>) -> Result<Self> {
         if configs.is_empty() {
             return Err(Error::setting(
                 "rewards",
@@ -161,7 +167,7 @@ impl Rubric {
         }
         let mut rubric = Self::default();
         for config in configs {
-            rubric.push(config.weight(), config.build(verifier.as_ref())?)?;
+            rubric.push(config.weight(), config.build(context)?)?;
         }
         Ok(rubric)
     }
@@ -206,7 +212,7 @@ mod tests {
             "#,
         )
         .unwrap();
-        let rubric = Rubric::build(&configs, None).unwrap();
+        let rubric = Rubric::build(&configs, &RewardContext::default()).unwrap();
         assert_eq!(rubric.names(), ["accuracy", "format"]);
         assert_eq!(rubric.weights(), [1.0, 0.2]);
         let graded = rubric.grade(&Attempt {
@@ -237,7 +243,7 @@ mod tests {
     #[test]
     fn every_kind_is_named_as_recipes_name_it_and_read_back() {
         let configs = parse(EVERY_KIND).unwrap();
-        let rubric = Rubric::build(&configs, None).unwrap();
+        let rubric = Rubric::build(&configs, &RewardContext::default()).unwrap();
         let mut kinds = Vec::new();
         for config in &configs {
             let written = serde_json::to_value(config).unwrap();
@@ -254,7 +260,8 @@ mod tests {
     #[test]
     fn total_leaves_out_what_does_not_apply_and_counts_what_fails() {
         let grade = |answer, completion| {
-            let rubric = Rubric::build(&parse(EVERY_KIND).unwrap(), None).unwrap();
+            let rubric =
+                Rubric::build(&parse(EVERY_KIND).unwrap(), &RewardContext::default()).unwrap();
             rubric.grade(&Attempt {
                 problem: &Problem {
                     prompt: Prompt::Text("?".into()),
@@ -305,6 +312,9 @@ mod tests {
             r#"rewards = [{ kind = "cosine" }]"#,
             r#"rewards = [{ kind = "json_schema", schema = {} }]"#,
             r#"rewards = [{ kind = "tool_call", order = "strict" }]"#,
+            r#"rewards = [{ kind = "llm_judge", url = "http://h/v1", model = "m", api_key = "k" }]"#,
+            r#"rewards = [{ kind = "reward_model" }]"#,
+            r#"rewards = [{ kind = "reward_model", model = "m", scores = "think" }]"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -319,11 +329,16 @@ mod tests {
             words: false,
         };
         assert_eq!(configs[0].kind, expected);
-        assert_eq!(Rubric::build(&configs, None).unwrap().names(), ["math"]);
+        assert_eq!(
+            Rubric::build(&configs, &RewardContext::default())
+                .unwrap()
+                .names(),
+            ["math"]
+        );
     }
 
     #[test]
     fn rubric_without_rewards_is_refused() {
-        assert!(Rubric::build(&[], None).is_err());
+        assert!(Rubric::build(&[], &RewardContext::default()).is_err());
     }
 }

@@ -1,10 +1,11 @@
-//! Rewards: what a completion earns, part by part, by rules alone.
+//! Rewards: what a completion earns, part by part, by rules and by models that judge.
 
 mod accuracy;
 mod alignment;
 mod answer;
 mod code_format;
 mod config;
+mod context;
 mod cosine;
 mod format;
 mod json_body;
@@ -13,9 +14,12 @@ mod language;
 mod language_consistency;
 mod length;
 mod length_unit;
+mod llm_judge;
 mod math;
+mod model_reward;
 mod of_parts;
 mod prose;
+mod reading;
 mod reasoning_steps;
 mod repetition;
 mod rubric;
@@ -25,9 +29,10 @@ mod tool_call;
 mod words;
 
 pub use accuracy::Accuracy;
-pub use answer::AnswerSource;
+pub use answer::{AnswerSource, summary};
 pub use code_format::{CodeFormat, CodeFormatConfig};
 pub use config::RewardKind;
+pub use context::{RewardContext, Scorer, Scorers};
 pub use cosine::{Cosine, CosineConfig};
 pub use format::{Format, FormatStyle};
 pub use json_schema::{JsonSchema, JsonSchemaConfig};
@@ -37,8 +42,11 @@ pub use language_consistency::{
 };
 pub use length::{Length, LengthConfig, Unjudged};
 pub use length_unit::LengthUnit;
+pub use llm_judge::{LlmJudge, LlmJudgeConfig};
 pub use math::{Math, MathAnswer};
+pub use model_reward::{ModelReward, ModelRewardConfig};
 pub use of_parts::RewardConfig;
+pub use reading::{Reading, ScoredPart, TextForm};
 pub use reasoning_steps::{ReasoningSteps, ReasoningStepsConfig};
 pub use repetition::{Repetition, RepetitionConfig, RepetitionUnit};
 pub use rubric::{Graded, GradedPart, Rubric};
@@ -88,6 +96,13 @@ pub trait Reward: Send + Sync {
     fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
         attempts.iter().map(|attempt| self.score(attempt)).collect()
     }
+
+    /// The scores of several problems' completions, group by group. A rule that is better asked for
+    /// many at once gives its own; they are those of [`Reward::score_group`].
+    fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        let groups = groups.iter();
+        groups.map(|group| self.score_group(group)).collect()
+    }
 }
 
 impl<R: Reward + ?Sized> Reward for Arc<R> {
@@ -101,6 +116,10 @@ impl<R: Reward + ?Sized> Reward for Arc<R> {
 
     fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
         (**self).score_group(attempts)
+    }
+
+    fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        (**self).score_groups(groups)
     }
 }
 

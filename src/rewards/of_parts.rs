@@ -3,15 +3,13 @@
 //! DeepSeek-R1's last phase (arXiv:2501.12948, eq. 8 to 10) grades reasoning by rules and general requests by
 //! reward models. A reward with `parts` does not apply to problems of other parts.
 
-use std::sync::Arc;
-
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
-use super::{AnswerSource, Attempt, Reward, RewardKind};
+use super::{AnswerSource, Attempt, Reward, RewardContext, RewardKind};
 use crate::error::{Error, Result};
-use crate::tasks::{Task, TaskConfig};
+use crate::tasks::TaskConfig;
 
 /// The key that is taken out before a reward's own settings are read.
 const PARTS: &str = "parts";
@@ -38,12 +36,12 @@ impl RewardConfig {
         self.kind.answer_source()
     }
 
-    /// Builds the reward; answers are judged by `verifier`, or without one by the problem's reference.
+    /// Builds the reward with what `context` has for it.
     ///
     /// # Errors
     /// When a setting is out of range; the message names its key.
-    pub fn build(&self, verifier: Option<&Arc<dyn Task>>) -> Result<Box<dyn Reward>> {
-        let reward = self.kind.build(verifier)?;
+    pub fn build(&self, context: &RewardContext<'_>) -> Result<Box<dyn Reward>> {
+        let reward = self.kind.build(context)?;
         Ok(match self.parts.is_empty() {
             true => reward,
             false => Box::new(OfParts {
@@ -132,14 +130,20 @@ impl Reward for OfParts {
     }
 
     fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
+        let mut groups = self.score_groups(&[attempts]);
+        groups.pop().unwrap_or_default()
+    }
+
+    fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
         // A group is of one problem.
-        match attempts
-            .first()
-            .is_some_and(|attempt| self.applies(attempt))
-        {
-            true => self.reward.score_group(attempts),
-            false => attempts.iter().map(|_| Ok(None)).collect(),
-        }
+        let applies = |group: &[Attempt<'_>]| group.first().is_some_and(|it| self.applies(it));
+        let own: Vec<_> = groups.iter().copied().filter(|it| applies(it)).collect();
+        let mut scores = self.reward.score_groups(&own).into_iter();
+        let scores_of = |group: &&[Attempt<'_>]| match applies(group) {
+            true => scores.next().unwrap_or_default(),
+            false => group.iter().map(|_| Ok(None)).collect(),
+        };
+        groups.iter().map(scores_of).collect()
     }
 }
 
@@ -163,7 +167,7 @@ mod tests {
             "kind = \"length\"\nanswer = \"anywhere\"\nparts = [\"sums\", \"general\"]",
         ]
         .map(|text| config(text).unwrap());
-        let rubric = Rubric::build(&configs, None).unwrap();
+        let rubric = Rubric::build(&configs, &RewardContext::default()).unwrap();
         assert_eq!(rubric.names(), ["accuracy", "format", "length"]);
         let scores = |part: Option<&str>| {
             let problem = Problem {

@@ -102,13 +102,23 @@ impl Rubric {
     /// Scores all completions of one problem by every reward, in order; a reward that fails or is not
     /// finite leaves an error, never a 0.
     pub fn grade_group(&self, attempts: &[Attempt<'_>]) -> Vec<Graded> {
-        let mut group = vec![Graded::default(); attempts.len()];
+        self.grade_groups(&[attempts]).pop().unwrap_or_default()
+    }
+
+    /// Scores the completions of several problems as [`Rubric::grade_group`] does, each reward for all
+    /// of them at once.
+    pub fn grade_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Graded>> {
+        let empty = |group: &&[Attempt<'_>]| vec![Graded::default(); group.len()];
+        let mut all: Vec<Vec<Graded>> = groups.iter().map(empty).collect();
         for part in &self.parts {
-            for (graded, score) in group.iter_mut().zip(part.scores(attempts)) {
-                graded.add(part, score);
+            for (group, scores) in all.iter_mut().zip(part.scores(groups)) {
+                for (graded, score) in group.iter_mut().zip(scores) {
+                    graded.add(part, score);
+                }
             }
         }
-        group.into_iter().map(Graded::settled).collect()
+        let settled = |group: Vec<Graded>| group.into_iter().map(Graded::settled).collect();
+        all.into_iter().map(settled).collect()
     }
 
     pub(super) fn push(&mut self, weight: f64, reward: Box<dyn Reward>) -> Result<()> {
@@ -128,8 +138,19 @@ impl Rubric {
 
 impl Part {
     /// The reward's score of each attempt, its failures under its own name.
-    fn scores(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>>> {
-        let scores = self.reward.score_group(attempts);
+    fn scores(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        let mut scores = self.reward.score_groups(groups).into_iter();
+        let of_group =
+            |group: &&[Attempt<'_>]| self.of_group(group, scores.next().unwrap_or_default());
+        groups.iter().map(of_group).collect()
+    }
+
+    /// The scores of one group, if there are as many as attempts.
+    fn of_group(
+        &self,
+        attempts: &[Attempt<'_>],
+        scores: Vec<Result<Option<f64>>>,
+    ) -> Vec<Result<Option<f64>>> {
         if scores.len() == attempts.len() {
             return scores
                 .into_iter()

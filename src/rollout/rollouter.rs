@@ -3,7 +3,7 @@
 use crate::data::{Problem, PromptTemplate};
 use crate::error::Result;
 use crate::generation::{Completion, Engine, FinishReason, GenerationRequest, SamplingParams};
-use crate::rewards::{Attempt, Rubric};
+use crate::rewards::{Attempt, Graded, Rubric};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 
@@ -68,19 +68,38 @@ impl Rollouter<'_> {
     ///
     /// # Errors
     /// When a completion cannot be decoded; a reward's failure is counted in its
-    /// [`Graded`](crate::rewards::Graded), not returned.
+    /// [`Graded`], not returned.
     pub fn grade(
         &self,
         problems: &[Problem],
         completions: Vec<Completion>,
     ) -> Result<Vec<Rollout>> {
-        let mut completions = completions.into_iter();
-        let mut rollouts = Vec::with_capacity(completions.len());
-        for problem in problems {
-            let group = completions.by_ref().take(self.group_size);
-            rollouts.extend(self.grade_group(problem, group.collect())?);
-        }
-        Ok(rollouts)
+        let texts = completions
+            .iter()
+            .map(|completion| self.tokenizer.decode(&completion.ids, true))
+            .collect::<Result<Vec<String>>>()?;
+        let problems = problems.iter();
+        let attempts: Vec<Attempt<'_>> = problems
+            .flat_map(|problem| std::iter::repeat_n(problem, self.group_size))
+            .zip(completions.iter().zip(&texts))
+            .map(|(problem, (completion, text))| Attempt {
+                problem,
+                completion: text,
+                token_ids: &completion.ids,
+                finished: completion.finish == FinishReason::Stop,
+            })
+            .collect();
+        let groups: Vec<&[Attempt<'_>]> = attempts.chunks(self.group_size).collect();
+        let graded = self.rubric.grade_groups(&groups).into_iter().flatten();
+        let graded: Vec<Graded> = graded.collect();
+        let rollouts = completions.into_iter().zip(texts).zip(graded);
+        Ok(rollouts
+            .map(|((completion, text), graded)| Rollout {
+                completion,
+                text,
+                graded,
+            })
+            .collect())
     }
 
     /// Puts the rollouts of [`Rollouter::requests`] into the groups of their problems.
@@ -99,31 +118,5 @@ impl Rollouter<'_> {
                 rollouts: rollouts.by_ref().take(self.group_size).collect(),
             })
             .collect()
-    }
-
-    fn grade_group(&self, problem: &Problem, completions: Vec<Completion>) -> Result<Vec<Rollout>> {
-        let texts = completions
-            .iter()
-            .map(|completion| self.tokenizer.decode(&completion.ids, true))
-            .collect::<Result<Vec<String>>>()?;
-        let attempts: Vec<Attempt<'_>> = completions
-            .iter()
-            .zip(&texts)
-            .map(|(completion, text)| Attempt {
-                problem,
-                completion: text,
-                token_ids: &completion.ids,
-                finished: completion.finish == FinishReason::Stop,
-            })
-            .collect();
-        let graded = self.rubric.grade_group(&attempts);
-        let rollouts = completions.into_iter().zip(texts).zip(graded);
-        Ok(rollouts
-            .map(|((completion, text), graded)| Rollout {
-                completion,
-                text,
-                graded,
-            })
-            .collect())
     }
 }

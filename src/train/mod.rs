@@ -20,6 +20,7 @@ mod pretrain;
 mod readout;
 mod rehearsal;
 mod rejection_sampling;
+mod reward_model;
 mod rl;
 mod rollout_rehearsal;
 mod sample;
@@ -44,6 +45,10 @@ pub use optimizer::{OptimConfig, OptimKind, Optimizer};
 pub use plan::{Machine, PartPlan, PhasePlan, Rollouts, StagePlan, Workload, WorstCase};
 pub use pretrain::{NewModelConfig, Prepared, PretrainConfig, pretrain};
 pub use rejection_sampling::{SampleConfig, SampledModel, sample_examples};
+pub use reward_model::{
+    HeldOutReport, RewardModel, RewardModelConfig, RewardModels, reward_samples, score_texts,
+    train_reward_model,
+};
 pub use rl::{CriticConfig, ReferenceConfig, RlConfig, train_grpo, train_ppo};
 pub use rollout_rehearsal::RolloutRehearsal;
 pub use sample::{Batching, TrainingSample};

@@ -22,7 +22,7 @@ pub struct LossInput {
     pub ref_logprobs: Option<Tensor<2>>,
     /// Log-probabilities of the sampler.
     pub sampler_logprobs: Option<Tensor<2>>,
-    /// What a critic should have said before each token.
+    /// What a score should be before each token: a critic's return, what a text is worth.
     pub returns: Option<Tensor<2>>,
     /// What it said before this step's updates.
     pub old_values: Option<Tensor<2>>,

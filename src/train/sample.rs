@@ -26,7 +26,8 @@ pub struct TrainingSample {
     /// Log-probabilities under which the completion was sampled, nats; empty when not sampled.
     #[serde(with = "crate::exact")]
     pub sampler_logprobs: Vec<f32>,
-    /// What a critic should have said before each token; empty without one.
+    /// What a score should be before each token: a critic's return, what a text is worth to a reward
+    /// model; empty without one.
     #[serde(with = "crate::exact")]
     pub returns: Vec<f32>,
     /// What the critic said before each token; empty without one.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use super::States;
+use super::{RewardModels, States};
 use crate::error::{Error, Result};
 use crate::files::JsonlAppender;
 use crate::memory;
@@ -46,6 +46,15 @@ impl StageContext<'_> {
     /// The saved states.
     pub fn states(&self) -> States {
         States::new(self.folder.join("states"))
+    }
+
+    /// Loads reward models to where the stage computes.
+    pub fn reward_models(&self) -> RewardModels<'_> {
+        RewardModels {
+            device: self.device,
+            precision: self.precision,
+            workers: *self.workers,
+        }
     }
 
     /// Opens a log of the stage and forgets what it says of steps after `step`.

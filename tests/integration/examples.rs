@@ -34,7 +34,10 @@ fn countdown_never_asks_a_held_out_problem_in_training() {
             recipe::Stage::Grpo(config) | recipe::Stage::Ppo(config) => {
                 tasks.push((&config.task, config.steps * config.prompts_per_step));
             }
-            recipe::Stage::Sft(_) | recipe::Stage::Dpo(_) | recipe::Stage::Sample(_) => {}
+            recipe::Stage::Sft(_)
+            | recipe::Stage::Dpo(_)
+            | recipe::Stage::RewardModel(_)
+            | recipe::Stage::Sample(_) => {}
         }
     }
     let (task, _) = tasks.last().expect("a grpo stage");

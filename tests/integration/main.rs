@@ -16,5 +16,6 @@ mod plan;
 mod precision;
 mod resting;
 mod resume;
+mod reward_model;
 mod rooms;
 mod shaders;

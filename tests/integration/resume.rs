@@ -46,6 +46,16 @@ optim = { lr = 1e-3 }
 batching = { micro_batch = 2 }
 
 [[stage]]
+kind = "reward_model"
+data = "pairs.jsonl"
+epochs = 4
+batch = 2
+held_out = 0.3
+center_rewards_coefficient = 0.01
+optim = { lr = 1e-3 }
+batching = { micro_batch = 2 }
+
+[[stage]]
 kind = "grpo"
 steps = 12
 prompts_per_step = 4
@@ -102,7 +112,13 @@ fn a_run_killed_three_times_ends_with_the_same_weights() {
         "{}",
         String::from_utf8_lossy(&killed.stderr)
     );
-    for file in ["01-pretrain", "02-sft", "03-dpo", "04-grpo"] {
+    for file in [
+        "01-pretrain",
+        "02-sft",
+        "03-dpo",
+        "04-reward_model",
+        "05-grpo",
+    ] {
         let weights = |run: &str| {
             let path = folder
                 .path()

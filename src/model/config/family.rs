@@ -67,8 +67,12 @@ impl Family {
         }
     }
 
-    /// The family that `config.json` names by `model_type` and, where given, `architectures`.
-    pub(super) fn named(model_type: Option<&str>, architectures: &[String]) -> Result<Self> {
+    /// The family and the head that `config.json` names by `model_type` and, where given,
+    /// `architectures`.
+    pub(super) fn named(
+        model_type: Option<&str>,
+        architectures: &[String],
+    ) -> Result<(Self, Head)> {
         let Some(model_type) = model_type else {
             return Err(Error::setting(
                 "model_type",
@@ -82,13 +86,18 @@ impl Family {
                 let problem = format!("is `{model_type}`, supported are {}", Self::supported());
                 Error::setting("model_type", problem)
             })?;
-        let supported = family.architecture(Head::Vocabulary);
-        match architectures.first() {
-            Some(other) if *other != supported => Err(Error::setting(
-                "architectures",
-                format!("is `{other}`, supported is {supported}"),
-            )),
-            _ => Ok(family),
+        let Some(named) = architectures.first() else {
+            return Ok((family, Head::Vocabulary));
+        };
+        let supported =
+            [Head::Vocabulary, Head::Score].map(|head| (family.architecture(head), head));
+        match supported.iter().find(|(name, _)| name == named) {
+            Some((_, head)) => Ok((family, *head)),
+            None => {
+                let [(language, _), (score, _)] = supported;
+                let problem = format!("is `{named}`, supported are {language} and {score}");
+                Err(Error::setting("architectures", problem))
+            }
         }
     }
 

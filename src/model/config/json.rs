@@ -9,14 +9,19 @@ use crate::error::{Error, Result};
 use crate::model::weight_dtype::WeightDtype;
 
 /// Keys that are not carried over as they were: the older spelling of `rope_parameters` and `dtype`,
-/// and a key that Qwen2 needs only where it differs from the quotient.
-const DROPPED_KEYS: [&str; 5] = [
+/// the number of labels, which is that of `id2label`, and a key that Qwen2 needs only where it differs
+/// from the quotient.
+const DROPPED_KEYS: [&str; 6] = [
+    "num_labels",
     "rope_theta",
     "rope_scaling",
     "original_max_position_embeddings",
     "torch_dtype",
     "head_dim",
 ];
+
+/// How transformers calls the one number of a score.
+const LABEL: &str = "LABEL_0";
 
 impl ModelConfig {
     /// Reads and checks the keys of a `config.json`; errors name the key.
@@ -25,8 +30,13 @@ impl ModelConfig {
         let names = "a list of names";
         let architectures: Option<Vec<String>> = keys.optional("architectures", names)?;
         let model_type: Option<String> = keys.optional("model_type", "a name")?;
-        let family = Family::named(model_type.as_deref(), &architectures.unwrap_or_default())?;
+        let architectures = architectures.unwrap_or_default();
+        let (family, head) = Family::named(model_type.as_deref(), &architectures)?;
         let mut config = Self::from_keys(&map, family)?;
+        config.head = head;
+        if head == Head::Score {
+            refuse_other_labels(keys)?;
+        }
         refuse_unsupported(keys)?;
         config.validate()?;
         refuse_sliding_window(keys, &config)?;
@@ -107,6 +117,11 @@ impl ModelConfig {
             ("eos_token_id", eos),
             ("pad_token_id", json!(self.pad_token_id)),
         ];
+        if self.head == Head::Score {
+            // By these transformers knows how many numbers the head gives.
+            entries.push(("id2label", json!({"0": LABEL})));
+            entries.push(("label2id", json!({LABEL: 0})));
+        }
         entries.extend(self.counts().map(|(key, value, _)| (key, json!(value))));
         if self.family == Family::Qwen2
             && self.head_dim * self.num_attention_heads == self.hidden_size
@@ -156,6 +171,23 @@ fn read_dtype(keys: Keys) -> Result<WeightDtype> {
         }
     }
     Ok(WeightDtype::default())
+}
+
+/// Refuses a head of several numbers; without a key there are two.
+fn refuse_other_labels(keys: Keys) -> Result<()> {
+    let labels: Option<Map<String, Value>> = keys.optional("id2label", "an object of labels")?;
+    let (key, count) = match labels {
+        Some(labels) => ("id2label", Some(labels.len())),
+        None => ("num_labels", keys.count("num_labels")?),
+    };
+    match count {
+        Some(1) => Ok(()),
+        Some(_) => Err(keys.wrong(key, "one label: a score")),
+        None => {
+            let problem = "is missing, which means two labels; expected one: a score";
+            Err(Error::setting(key, problem))
+        }
+    }
 }
 
 fn refuse_unsupported(keys: Keys) -> Result<()> {
@@ -406,6 +438,15 @@ mod tests {
                 "`architectures`: is `Qwen2For",
             ),
             (
+                json!({"architectures": ["Qwen2ForSequenceClassification"]}),
+                "`num_labels`: is missing, which means two labels",
+            ),
+            (
+                json!({"architectures": ["Qwen2ForSequenceClassification"],
+                    "id2label": {"0": "no", "1": "yes"}}),
+                "`id2label`: is {\"0\":\"no\",\"1\":\"yes\"}, expected one label",
+            ),
+            (
                 json!({"hidden_act": "gelu"}),
                 "`hidden_act`: is \"gelu\", expected silu",
             ),
@@ -509,6 +550,23 @@ mod tests {
         ] {
             let message = refusal(QWEN2, &changes);
             assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_score_is_read_and_written_as_one_label() {
+        let architecture = json!(["Qwen2ForSequenceClassification"]);
+        for labels in [json!({"id2label": {"0": "good"}}), json!({"num_labels": 1})] {
+            let mut changes = labels.as_object().unwrap().clone();
+            changes.insert("architectures".into(), architecture.clone());
+            let config = changed(QWEN2, &Value::Object(changes)).unwrap();
+            assert_eq!(config.head, Head::Score);
+            let written = map(&config.to_json());
+            assert_eq!(written["architectures"], architecture);
+            assert_eq!(written["id2label"], json!({"0": "LABEL_0"}));
+            assert_eq!(written["label2id"], json!({"LABEL_0": 0}));
+            let again = ModelConfig::from_json(&config.to_json(), Path::new("c")).unwrap();
+            assert_eq!(again, config);
         }
     }
 

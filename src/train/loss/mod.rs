@@ -2,6 +2,7 @@
 
 mod policy;
 mod preference;
+mod reward;
 mod supervised;
 mod value;
 
@@ -10,5 +11,6 @@ pub use policy::{
     SapoConfig, VespoConfig,
 };
 pub use preference::{PreferenceLoss, PreferenceLossConfig, PreferenceLossKind};
+pub use reward::{RewardLoss, RewardLossKind};
 pub use supervised::{SupervisedLoss, SupervisedLossKind};
 pub use value::ValueLoss;

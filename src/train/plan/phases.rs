@@ -24,17 +24,19 @@ struct Resident {
     weights: usize,
     reference: usize,
     critic: usize,
+    reward_models: usize,
     optimizers: usize,
 }
 
 impl Resident {
-    fn parts(self) -> [(&'static str, usize); 6] {
+    fn parts(self) -> [(&'static str, usize); 7] {
         [
             ("process", self.process),
             ("data", self.data),
             ("weights", self.weights),
             ("reference", self.reference),
             ("critic", self.critic),
+            ("reward models", self.reward_models),
             ("optimiser state", self.optimizers),
         ]
     }
@@ -65,6 +67,7 @@ impl Workload<'_> {
             let before = Resident {
                 reference: 0,
                 critic: 0,
+                reward_models: 0,
                 optimizers: 0,
                 ..resident
             };
@@ -131,6 +134,7 @@ impl Workload<'_> {
                 false => 0,
             },
             critic: critic.map_or(0, |critic| FLOAT * critic.weights),
+            reward_models: FLOAT * self.reward_model_weights,
             optimizers: policy_state + critic_state,
         }
     }
@@ -140,6 +144,7 @@ impl Workload<'_> {
         let before = Resident {
             reference: 0,
             critic: 0,
+            reward_models: 0,
             optimizers: 0,
             ..resident
         };

@@ -2,17 +2,19 @@
 
 use super::activations::SliceShape;
 use super::asked::Asked;
+use super::sizes::numbers;
 use super::{Machine, Sizes, WorstCase};
 use crate::error::Result;
 use crate::generation::MAX_ROWS;
 use crate::model::{LoraConfig, ModelConfig};
+use crate::rewards::{RewardConfig, RewardKind};
 use crate::rollout::EvalConfig;
 use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
 use crate::train::{
-    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RlConfig, SampleConfig, SftConfig,
-    TrainingSample,
+    Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RewardModelConfig, RlConfig,
+    SampleConfig, SftConfig, TrainingSample, reward_samples,
 };
 
 /// Bytes of a sample in memory beside its tokens.
@@ -37,6 +39,8 @@ pub struct Workload<'a> {
     pub batching: Batching,
     /// The largest step.
     pub worst: WorstCase,
+    /// Numbers of the weights of all reward models.
+    pub reward_model_weights: usize,
     /// Whether a reference is scored.
     pub has_reference: bool,
     /// Whether the reference is moved by a share of the policy.
@@ -166,6 +170,33 @@ impl DpoConfig {
     }
 }
 
+impl RewardModelConfig {
+    /// What the stage does to a model with a score.
+    ///
+    /// # Errors
+    /// When the data is broken.
+    pub fn workload<'a>(
+        &'a self,
+        model: &'a ModelConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Workload<'a>> {
+        let longest = self.longest(model.max_position_embeddings);
+        let (worst, data_bytes, notes) = match self.foretold(longest) {
+            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
+            None => {
+                let samples = reward_samples(self, tokenizer, longest)?;
+                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
+            }
+        };
+        Ok(Workload {
+            is_scored: self.held_out > 0.0,
+            data_bytes,
+            notes,
+            ..Workload::of(model, &self.optim, self.batching, worst)
+        })
+    }
+}
+
 impl RlConfig {
     /// What a `grpo` stage does to a model, or a `ppo` stage if it `has_critic`, and how the model
     /// is evaluated around it.
@@ -193,6 +224,7 @@ impl RlConfig {
         Ok(Workload {
             lora: self.lora.as_ref(),
             critic,
+            reward_model_weights: reward_model_weights(&self.rewards, model),
             has_reference: self.needs_reference(),
             mixes_reference: self.needs_reference()
                 && self.reference.update_every > 0
@@ -232,6 +264,7 @@ impl SampleConfig {
             lora: None,
             optim: None,
             critic: None,
+            reward_model_weights: reward_model_weights(&self.rewards, model),
             batching: Batching::default(),
             worst: WorstCase {
                 prompt_tokens: asked.prompts.shortest,
@@ -249,6 +282,22 @@ impl SampleConfig {
     }
 }
 
+/// Numbers of the weights of all reward models; one that is not there yet is taken to be as large
+/// as `model`.
+fn reward_model_weights(rewards: &[RewardConfig], model: &ModelConfig) -> usize {
+    let weights = |config: &ModelConfig| -> usize {
+        let shapes = config.parameter_shapes().into_iter();
+        shapes.map(|(_, shape)| numbers(&shape)).sum()
+    };
+    let models = rewards.iter().filter_map(|reward| match &reward.kind {
+        RewardKind::RewardModel(config) => Some(&config.model),
+        _ => None,
+    });
+    models
+        .map(|folder| ModelConfig::load(folder).map_or_else(|_| weights(model), |c| weights(&c)))
+        .sum()
+}
+
 impl<'a> Workload<'a> {
     /// A stage that only learns, all weights, from files of f32 if it reads any.
     pub(super) fn of(
@@ -262,6 +311,7 @@ impl<'a> Workload<'a> {
             lora: None,
             optim: Some(optim),
             critic: None,
+            reward_model_weights: 0,
             batching,
             worst,
             has_reference: false,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::PromptTemplate;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
-use crate::rewards::{RewardConfig, Rubric};
+use crate::rewards::{RewardConfig, RewardContext, Rubric};
 use crate::rollout::{DecontaminationConfig, KeepConfig, ReadabilityConfig};
 use crate::tasks::TaskConfig;
 
@@ -83,7 +83,7 @@ impl SampleConfig {
         }
         let key = |name: &str| format!("{key}.{name}");
         let inside = |error: Error| error.inside(&key(""));
-        let rubric = Rubric::build(&self.rewards, None).map_err(inside)?;
+        let rubric = Rubric::build(&self.rewards, &RewardContext::default()).map_err(inside)?;
         for reward in &self.rewards {
             reward.validate_parts(&self.task).map_err(inside)?;
         }

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, JsonlAppender};
 use crate::generation::{Engine, GenerationRequest};
 use crate::model::Decoder;
-use crate::rewards::Rubric;
+use crate::rewards::{RewardContext, Rubric};
 use crate::rollout::{RolloutGroup, Rollouter, Sieve};
 use crate::tasks::Task;
 use crate::tokenizer::Tokenizer;
@@ -58,7 +58,13 @@ pub fn sample_examples(
     model: &SampledModel<'_>,
 ) -> Result<BTreeMap<String, f64>> {
     let task: Arc<dyn Task> = Arc::from(config.task.build()?);
-    let mut rubric = Rubric::build(&config.rewards, Some(task.clone()))?;
+    let scorers = context.reward_models();
+    let needed = RewardContext {
+        verifier: Some(task.clone()),
+        scorers: Some(&scorers),
+        folder: Some(context.folder),
+    };
+    let mut rubric = Rubric::build(&config.rewards, &needed)?;
     for added in context.rewards {
         rubric = rubric.with(added.weight, added.reward.clone())?;
     }

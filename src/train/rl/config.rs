@@ -8,7 +8,7 @@ use crate::data::PromptTemplate;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
 use crate::model::LoraConfig;
-use crate::rewards::{RewardConfig, Rubric};
+use crate::rewards::{RewardConfig, RewardContext, Rubric};
 use crate::rollout::{AdvantageEstimator, CurriculumConfig, DynamicSampling, KlPenalty};
 use crate::tasks::TaskConfig;
 use crate::train::loss::PolicyLossConfig;
@@ -222,7 +222,7 @@ impl RlConfig {
     fn validate_parts(&self, key: &str) -> Result<()> {
         let key = |name: &str| format!("{key}.{name}");
         let inside = |error: Error| error.inside(&key(""));
-        Rubric::build(&self.rewards, None).map_err(inside)?;
+        Rubric::build(&self.rewards, &RewardContext::default()).map_err(inside)?;
         for reward in &self.rewards {
             reward.validate_parts(&self.task).map_err(inside)?;
         }

@@ -32,7 +32,7 @@ use super::supervised::Trained;
 use super::{StageContext, StepRecord};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
-use crate::rewards::Rubric;
+use crate::rewards::{RewardContext, Rubric};
 use crate::rollout::{Curriculum, RolloutGroup};
 use crate::seed::Seed;
 use crate::tasks::Task;
@@ -88,7 +88,13 @@ impl<'a> Rl<'a> {
         eos_ids: Vec<u32>,
     ) -> Result<Self> {
         let task: Arc<dyn Task> = Arc::from(config.task.build()?);
-        let mut rubric = Rubric::build(&config.rewards, Some(task.clone()))?;
+        let scorers = context.reward_models();
+        let needed = RewardContext {
+            verifier: Some(task.clone()),
+            scorers: Some(&scorers),
+            folder: Some(context.folder),
+        };
+        let mut rubric = Rubric::build(&config.rewards, &needed)?;
         for added in context.rewards {
             rubric = rubric.with(added.weight, added.reward.clone())?;
         }

@@ -15,6 +15,7 @@ mod losses;
 pub mod model_case;
 mod models;
 mod policy_settings;
+mod reward_model;
 mod rewards_format;
 mod rewards_math;
 mod sampler_ratio;

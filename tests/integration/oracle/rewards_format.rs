@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use emberl::data::{Problem, Prompt};
 use emberl::error::Result;
-use emberl::rewards::{Attempt, RewardConfig, Rubric};
+use emberl::rewards::{Attempt, RewardConfig, RewardContext, Rubric};
 use emberl::tasks::{Split, Task};
 use rand::Rng;
 use serde::Deserialize;
@@ -181,7 +181,7 @@ fn recording() -> Recording {
 
 fn rubric(config: Value, verifier: Option<Arc<dyn Task>>) -> Rubric {
     let config: RewardConfig = serde_json::from_value(config).expect("a reward");
-    Rubric::build(&[config], verifier).expect("a rubric")
+    Rubric::build(&[config], &RewardContext::of(verifier)).expect("a rubric")
 }
 
 fn problem(answer: Value) -> Problem {

@@ -5,7 +5,7 @@
 //! verdicts are held to the share alone.
 
 use emberl::data::{Problem, Prompt};
-use emberl::rewards::{Attempt, RewardConfig, Rubric};
+use emberl::rewards::{Attempt, RewardConfig, RewardContext, Rubric};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn math_agrees_with_the_recorded_verdicts() {
     let path = super::folder().join("rewards/math.json");
     let recording: Recording = read_json(&path);
     let config: RewardConfig = serde_json::from_value(json!({"kind": "math"})).expect("a reward");
-    let rubric = Rubric::build(&[config], None).expect("a rubric");
+    let rubric = Rubric::build(&[config], &RewardContext::default()).expect("a rubric");
     let cases = recording.cases;
     assert!(!cases.is_empty(), "{} holds no cases", path.display());
     let differs = |case: &&Case| verdict(&rubric, case) != case.verify;
