@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
-    FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
-    Length, LengthConfig, Math, ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig,
-    Reward, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+    Accuracy, AnswerSource, Code, CodeConfig, CodeFormat, CodeFormatConfig, Cosine, CosineConfig,
+    Format, FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency,
+    LanguageConsistencyConfig, Length, LengthConfig, Math, ReasoningSteps, ReasoningStepsConfig,
+    Repetition, RepetitionConfig, Reward, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
 };
 use crate::error::{Error, Result};
 use crate::tasks::Task;
@@ -84,6 +84,8 @@ pub enum RewardConfig {
     JsonSchema(JsonSchemaConfig),
     /// 1 for the expected tool calls.
     ToolCall(ToolCallConfig),
+    /// 1 for a Python program that passes the problem's tests, run in a sandbox.
+    Code(CodeConfig),
 }
 
 impl RewardConfig {
@@ -103,6 +105,7 @@ impl RewardConfig {
             Self::Cosine(config) => config.weight,
             Self::JsonSchema(config) => config.weight,
             Self::ToolCall(config) => config.weight,
+            Self::Code(config) => config.weight,
         }
     }
 
@@ -142,6 +145,7 @@ impl RewardConfig {
             Self::Cosine(config) => Box::new(Cosine::new(config, accuracy(config.answer))?),
             Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
             Self::ToolCall(config) => Box::new(ToolCall::new(config)),
+            Self::Code(config) => Box::new(Code::new(config)?),
         })
     }
 }

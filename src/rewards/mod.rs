@@ -3,6 +3,7 @@
 mod accuracy;
 mod alignment;
 mod answer;
+mod code;
 mod code_format;
 mod config;
 mod cosine;
@@ -25,6 +26,7 @@ mod words;
 
 pub use accuracy::Accuracy;
 pub use answer::AnswerSource;
+pub use code::{Code, CodeConfig};
 pub use code_format::{CodeFormat, CodeFormatConfig};
 pub use config::RewardConfig;
 pub use cosine::{Cosine, CosineConfig};

@@ -6,8 +6,12 @@ use crate::generation::{Completion, Engine, FinishReason, GenerationRequest, Sam
 use crate::rewards::{Attempt, Rubric};
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
+use crate::workers::Workers;
 
 use super::{Rollout, RolloutGroup};
+
+/// Groups that are graded at the same time.
+const MOST_GRADERS: usize = 32;
 
 /// Asks a model and grades what it writes.
 pub struct Rollouter<'a> {
@@ -64,7 +68,8 @@ impl Rollouter<'_> {
         Ok(requests)
     }
 
-    /// Grades the completions of [`Rollouter::requests`], in order.
+    /// Grades the completions of [`Rollouter::requests`], in order; groups at the same time, since some
+    /// rewards wait for other programs.
     ///
     /// # Errors
     /// When a completion cannot be decoded; a reward's failure is counted in its
@@ -75,10 +80,18 @@ impl Rollouter<'_> {
         completions: Vec<Completion>,
     ) -> Result<Vec<Rollout>> {
         let mut completions = completions.into_iter();
-        let mut rollouts = Vec::with_capacity(completions.len());
-        for problem in problems {
-            let group = completions.by_ref().take(self.group_size);
-            rollouts.extend(self.grade_group(problem, group.collect())?);
+        let group = |problem| {
+            (
+                problem,
+                completions.by_ref().take(self.group_size).collect(),
+            )
+        };
+        let groups: Vec<(&Problem, Vec<Completion>)> = problems.iter().map(group).collect();
+        let graders = Workers::new(problems.len().min(MOST_GRADERS));
+        let graded = graders.map(groups, |(problem, group)| self.grade_group(problem, group));
+        let mut rollouts = Vec::with_capacity(problems.len() * self.group_size);
+        for group in graded {
+            rollouts.extend(group?);
         }
         Ok(rollouts)
     }

@@ -16,4 +16,5 @@ mod precision;
 mod resting;
 mod resume;
 mod rooms;
+mod sandbox;
 mod shaders;
