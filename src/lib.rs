@@ -13,6 +13,7 @@ pub mod stop;
 pub mod device;
 
 pub mod precision;
+pub mod sandbox;
 pub mod workers;
 
 pub mod ops;

@@ -11,6 +11,7 @@ mod lines;
 mod loaded_model;
 mod plan;
 mod run;
+mod sandbox;
 mod score;
 
 use std::fs;
@@ -37,6 +38,7 @@ pub use eval::EvalArgs;
 pub use generate::GenerateArgs;
 pub use plan::PlanArgs;
 pub use run::RunArgs;
+pub use sandbox::SandboxArgs;
 pub use score::ScoreArgs;
 
 /// Exit code of a command that failed.
@@ -97,6 +99,9 @@ enum Command {
     Score(ScoreArgs),
     /// Lists the devices of this build and this machine.
     Devices(DevicesArgs),
+    /// Runs a program that nobody has read; what a reward starts, and nobody else.
+    #[command(hide = true)]
+    Sandbox(SandboxArgs),
 }
 
 impl Cli {
@@ -113,6 +118,11 @@ impl Cli {
     }
 
     fn execute(&self) -> Result<()> {
+        if let Command::Sandbox(args) = &self.command {
+            // Alone in its process: neither log nor progress.
+            sandbox::run(args);
+            return Ok(());
+        }
         self.globals.start_logging()?;
         let globals = &self.globals;
         match &self.command {
@@ -122,6 +132,7 @@ impl Cli {
             Command::Generate(args) => generate::run(args, globals),
             Command::Score(args) => score::run(args, globals),
             Command::Devices(args) => devices::run(args, globals),
+            Command::Sandbox(_) => Ok(()),
         }
     }
 }

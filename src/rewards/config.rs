@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Accuracy, AnswerSource, CodeFormat, CodeFormatConfig, Cosine, CosineConfig, Format,
-    FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency, LanguageConsistencyConfig,
-    Length, LengthConfig, LlmJudge, LlmJudgeConfig, Math, ModelReward, ModelRewardConfig,
-    ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig, Reward, RewardConfig,
-    RewardContext, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
+    Accuracy, AnswerSource, Code, CodeConfig, CodeFormat, CodeFormatConfig, Cosine, CosineConfig,
+    Format, FormatStyle, JsonSchema, JsonSchemaConfig, LanguageConsistency,
+    LanguageConsistencyConfig, Length, LengthConfig, LlmJudge, LlmJudgeConfig, Math, ModelReward,
+    ModelRewardConfig, ReasoningSteps, ReasoningStepsConfig, Repetition, RepetitionConfig, Reward,
+    RewardConfig, RewardContext, Rubric, SoftOverlong, TagCount, ToolCall, ToolCallConfig,
 };
 use crate::error::{Error, Result};
 
@@ -82,6 +82,8 @@ pub enum RewardKind {
     JsonSchema(JsonSchemaConfig),
     /// 1 for the expected tool calls.
     ToolCall(ToolCallConfig),
+    /// 1 for a Python program that passes the problem's tests, run in a sandbox.
+    Code(CodeConfig),
     /// The score of a trained reward model (R1).
     RewardModel(ModelRewardConfig),
     /// The verdict of a language model that is asked over HTTP (R1).
@@ -105,6 +107,7 @@ impl RewardKind {
             Self::Cosine(config) => config.weight,
             Self::JsonSchema(config) => config.weight,
             Self::ToolCall(config) => config.weight,
+            Self::Code(config) => config.weight,
             Self::RewardModel(config) => config.weight,
             Self::LlmJudge(config) => config.weight,
         }
@@ -146,6 +149,7 @@ impl RewardKind {
             Self::Cosine(config) => Box::new(Cosine::new(config, accuracy(config.answer))?),
             Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
             Self::ToolCall(config) => Box::new(ToolCall::new(config)),
+            Self::Code(config) => Box::new(Code::new(config)?),
             Self::RewardModel(config) => Box::new(ModelReward::new(config, context)?),
             Self::LlmJudge(config) => Box::new(LlmJudge::new(config, context)?),
         })

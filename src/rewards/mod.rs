@@ -3,6 +3,7 @@
 mod accuracy;
 mod alignment;
 mod answer;
+mod code;
 mod code_format;
 mod config;
 mod context;
@@ -30,6 +31,7 @@ mod words;
 
 pub use accuracy::Accuracy;
 pub use answer::{AnswerSource, summary};
+pub use code::{Code, CodeConfig};
 pub use code_format::{CodeFormat, CodeFormatConfig};
 pub use config::RewardKind;
 pub use context::{RewardContext, Scorer, Scorers};

@@ -18,4 +18,5 @@ mod resting;
 mod resume;
 mod reward_model;
 mod rooms;
+mod sandbox;
 mod shaders;

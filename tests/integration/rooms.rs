@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 17] = [
     &["error"],
     &["seed", "exact", "files", "memory", "progress", "stop"],
     &["device"],
-    &["precision", "workers"],
+    &["precision", "sandbox", "workers"],
     &["ops"],
     &["tokenizer"],
     &["data"],
