@@ -346,6 +346,6 @@ impl Decoder {
         let [_, width] = weight.dims();
         let rows = states.reshape([-1, width as i32]);
         let epsilon = self.config.rms_norm_eps;
-        ops::rms_norm_as(rows, weight, epsilon, dtype.into()).reshape(shape)
+        ops::rms_norm(rows, weight, epsilon, dtype.into()).reshape(shape)
     }
 }

@@ -33,11 +33,11 @@ pub(crate) use gradient_scale::GradientScale;
 pub use group_advantage::{AdvantageDivisor, group_advantage, group_advantage_reference};
 pub(crate) use host_floats::HostFloats;
 pub use linear::{LinearBackend, linear, matmul_f32};
-pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_as, rms_norm_reference};
+pub use rms_norm::{RmsNormBackend, rms_norm, rms_norm_reference};
 pub use rotate_half::{rotate_half, rotate_half_reference};
 pub use sample::{SampleFilters, SampledTokens, sample, sample_reference, sample_streams};
 pub use sum_of_squares::sum_of_squares;
-pub use swiglu::{swiglu, swiglu_joined, swiglu_reference};
+pub use swiglu::{swiglu, swiglu_reference};
 pub use token_logprobs::{
     GPU_TILE_VALUES, HeadGradients, HeadSum, TILE_VALUES, TokenGradients, TokenLogprobs,
     head_gradients, token_logprobs,

@@ -21,22 +21,14 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use crate::device;
 
-/// Normalises every row and scales it by the weight.
-///
-/// # Shapes
-/// `states` `[N, E]`, `weight` `[1, E]`; returns `[N, E]`.
-pub fn rms_norm(states: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
-    let dtype = states.dtype();
-    rms_norm_as(states, weight, epsilon, dtype)
-}
-
-/// The same in a number type of its own, such as the one that products are taken in.
+/// Normalises every row and scales it by the weight, into the number type `dtype`, such as the one that
+/// products are taken in.
 ///
 /// Gradients come back in the number types of the states and of the weight.
 ///
 /// # Shapes
-/// As [`rms_norm`].
-pub fn rms_norm_as(states: Tensor<2>, weight: Tensor<2>, epsilon: f64, dtype: DType) -> Tensor<2> {
+/// `states` `[N, E]`, `weight` `[1, E]`; returns `[N, E]`.
+pub fn rms_norm(states: Tensor<2>, weight: Tensor<2>, epsilon: f64, dtype: DType) -> Tensor<2> {
     let are_f32 = [states.dtype(), weight.dtype(), dtype] == [DType::F32; 3];
     if device::is_cpu(&states.device()) && !are_f32 {
         let (states, weight) = (states.cast(DType::F32), weight.cast(DType::F32));
@@ -191,8 +183,9 @@ mod tests {
     #[test]
     fn output_and_gradients_are_those_of_plain_tensor_functions() {
         for rows in [1, 3, 17] {
+            let kernel = |states, weight, epsilon| rms_norm(states, weight, epsilon, DType::F32);
             let expected = outputs(rms_norm_reference, rows);
-            for (found, expected) in outputs(rms_norm, rows).into_iter().zip(expected) {
+            for (found, expected) in outputs(kernel, rows).into_iter().zip(expected) {
                 assert_eq!(found.dims(), expected.dims());
                 let worst: f32 = (found - expected).abs().max().into_scalar();
                 assert!(worst < 2e-5, "{rows} rows: {worst}");
@@ -204,7 +197,7 @@ mod tests {
     fn no_rows_give_no_rows() {
         let device = Device::flex();
         let weight = Tensor::<2>::ones([1, 4], &device);
-        let empty = rms_norm(Tensor::zeros([0, 4], &device), weight, EPSILON);
+        let empty = rms_norm(Tensor::zeros([0, 4], &device), weight, EPSILON, DType::F32);
         assert_eq!(empty.dims(), [0, 4]);
     }
 }

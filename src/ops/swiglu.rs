@@ -8,8 +8,6 @@
 mod cube;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod joined;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -32,20 +30,6 @@ pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     }
     let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
     Tensor::from_dispatch(Dispatch::swiglu(gate, up))
-}
-
-/// The same from gate and up next to each other, as one product gives them.
-///
-/// # Shapes
-/// `joined` `[B, T, 2 I]`, the gate first; returns `[B, T, I]`.
-pub fn swiglu_joined(joined: Tensor<3>) -> Tensor<3> {
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    if !device::is_cpu(&joined.device()) {
-        return joined::swiglu(joined);
-    }
-    let width = joined.dims()[2] / 2;
-    let gate = joined.clone().narrow(2, 0, width);
-    swiglu(gate, joined.narrow(2, width, width))
 }
 
 /// The same from plain tensor functions: what every backend must agree with.

@@ -26,7 +26,7 @@ fn outputs(device: &Device, norm: Norm, shape: [usize; 2], dtype: DType) -> [Vec
 }
 
 fn assert_agrees(device: &Device, shape: [usize; 2], dtype: DType, tolerance: f32) {
-    let kernel: Norm = |states, weight, dtype| ops::rms_norm_as(states, weight, EPSILON, dtype);
+    let kernel: Norm = |states, weight, dtype| ops::rms_norm(states, weight, EPSILON, dtype);
     let plain: Norm = |states, weight, _| ops::rms_norm_reference(states, weight, EPSILON);
     let found = outputs(device, kernel, shape, dtype);
     let expected = outputs(&cpu(), plain, shape, dtype);
@@ -62,7 +62,7 @@ fn wgpu_norms_of_no_rows_are_no_rows() {
     };
     let [output, for_states, for_weight] = outputs(
         &device,
-        |states, weight, dtype| ops::rms_norm_as(states, weight, EPSILON, dtype),
+        |states, weight, dtype| ops::rms_norm(states, weight, EPSILON, dtype),
         [0, 4],
         DType::F32,
     );
