@@ -107,7 +107,10 @@ pub(super) fn run(args: &EvalArgs, globals: &Globals) -> Result<()> {
     };
     let meter = CompletionMeter::begin(&globals.screen(), "eval", config.completions());
     let evaluation = evaluate(&input, &config, &|completion| meter.count(completion));
-    let evaluation = evaluation.map_err(of_option)?;
+    let evaluation = evaluation.map_err(|error| match &error {
+        Error::Setting { key, .. } if key.starts_with("eval.") => of_option(error),
+        _ => error,
+    })?;
     drop(meter);
     if let Some(path) = &args.json {
         files::write_json(path, &args.record(&evaluation))?;
