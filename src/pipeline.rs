@@ -1,7 +1,8 @@
 //! Runs a recipe's stages in order, each from model folder to model folder.
 //!
 //! A run's folder: `recipe.toml` (resolved), `versions.json`, one folder a stage (`01-pretrain`: its
-//! `metrics.jsonl`, `samples.jsonl`, `states`, `rollouts` and, once done, `model`, `adapter` and `done.json`),
+//! `metrics.jsonl`, `samples.jsonl`, `first_seen.jsonl`, `states`, `rollouts` and, once done, `model`, `adapter`
+//! and `done.json`),
 //! `eval-before.json`, `eval-after.json`, one more a stage if asked for, and `summary.json`. What is there is not
 //! done again.
 

@@ -1,5 +1,6 @@
 //! `emberl eval`: how often a model solves a task's held-out problems.
 
+use std::iter::once;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,12 @@ pub struct EvalArgs {
     /// Held-out problems; a file may have fewer.
     #[arg(long, value_name = "N", default_value = "100")]
     problems: NonZeroUsize,
+    /// Worked examples before each question, from the task's training side; the paper asks without.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shots: usize,
+    /// Asks all once more with each of these numbers of worked examples, as in `2,4`.
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    also_shots: Vec<usize>,
     /// Divides the logits; 0 takes the likeliest token.
     #[arg(long, default_value_t = 0.6)]
     temperature: f64,
@@ -98,8 +105,12 @@ pub(super) fn run(args: &EvalArgs, globals: &Globals) -> Result<()> {
         accuracy: &Accuracy::new(args.answer, Some(task.clone())),
         seed: Seed::new(args.seed).named("eval"),
     };
-    let meter = CompletionMeter::begin(&globals.screen(), "eval", config.problems * config.samples);
-    let evaluation = evaluate(&input, &config, &|completion| meter.count(completion))?;
+    let meter = CompletionMeter::begin(&globals.screen(), "eval", config.completions());
+    let evaluation = evaluate(&input, &config, &|completion| meter.count(completion));
+    let evaluation = evaluation.map_err(|error| match &error {
+        Error::Setting { key, .. } if key.starts_with("eval.") => of_option(error),
+        _ => error,
+    })?;
     drop(meter);
     if let Some(path) = &args.json {
         files::write_json(path, &args.record(&evaluation))?;
@@ -119,6 +130,8 @@ impl EvalArgs {
                 max_completion_tokens: self.max_tokens.get(),
                 ..SamplingParams::default()
             },
+            shots: self.shots,
+            also_shots: self.also_shots.clone(),
             format: self.format,
             each_stage: false,
         };
@@ -164,22 +177,53 @@ fn task_config(spec: &str) -> Result<TaskConfig, Error> {
     })
 }
 
+/// A table with a column for each number of worked examples.
 fn describe(task: &str, evaluation: &Evaluation) -> String {
     let k = evaluation.samples;
-    let share = |value: f64| format!("{value:.3}");
-    let [low, high] = evaluation.pass_at_1_interval;
-    let interval = format!("{low:.3} to {high:.3}");
-    let mut table = Table::new([task, "value", "95% interval"]);
-    table.row(["pass@1".to_string(), share(evaluation.pass_at_1), interval]);
-    for (part, pass_at_1) in &evaluation.pass_at_1_of_parts {
-        table.row([format!("pass@1 {part}"), share(*pass_at_1)]);
+    let all: Vec<&Evaluation> = once(evaluation).chain(&evaluation.other_shots).collect();
+    let mut head = vec![task.to_string()];
+    for one in &all {
+        head.push(match (one.shots, all.len()) {
+            (0, 1) => "value".to_string(),
+            (shots, _) => format!("{shots} shots"),
+        });
+        head.push("95% interval".to_string());
     }
-    table.row([format!("pass@{k}"), share(evaluation.pass_at_k)]);
-    table.row([format!("cons@{k}"), share(evaluation.cons_at_k)]);
-    table.row(["format".to_string(), share(evaluation.format)]);
-    table.row(["truncated".to_string(), share(evaluation.truncated)]);
-    let tokens = format!("{:.1}", evaluation.mean_tokens);
-    table.row(["mean tokens".to_string(), tokens]);
+    let mut table = Table::new(head);
+    let mut row = |name: &str, cells: &dyn Fn(&Evaluation) -> [String; 2]| {
+        let cells = all.iter().flat_map(|one| cells(one));
+        table.row(once(name.to_string()).chain(cells));
+    };
+    let share = |value: f64| format!("{value:.3}");
+    let alone = |value: f64| [share(value), String::new()];
+    let within = |value, ends: Option<[f64; 2]>| {
+        let interval = ends.map(|[low, high]| format!("{low:.3} to {high:.3}"));
+        [share(value), interval.unwrap_or_default()]
+    };
+    row("pass@1", &|e| {
+        within(e.pass_at_1, Some(e.pass_at_1_interval))
+    });
+    for part in evaluation.pass_at_1_of_parts.keys() {
+        let of_part = |e: &Evaluation| e.pass_at_1_of_parts.get(part).copied();
+        row(&format!("pass@1 {part}"), &|e| {
+            alone(of_part(e).unwrap_or(0.0))
+        });
+    }
+    row(&format!("pass@{k}"), &|e| {
+        within(e.pass_at_k, e.pass_at_k_interval)
+    });
+    row(&format!("cons@{k}"), &|e| {
+        within(e.cons_at_k, e.cons_at_k_interval)
+    });
+    row("format", &|e| alone(e.format));
+    row("truncated", &|e| alone(e.truncated));
+    row("mean tokens", &|e| {
+        [format!("{:.1}", e.mean_tokens), String::new()]
+    });
+    row("self-checks", &|e| alone(e.self_checks.unwrap_or(0.0)));
+    row("with self-checks", &|e| {
+        alone(e.self_check_share.unwrap_or(0.0))
+    });
     format!(
         "{table}\n{} problems, {k} samples each\n",
         evaluation.problems
@@ -188,6 +232,8 @@ fn describe(task: &str, evaluation: &Evaluation) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::tasks::{CountdownConfig, Level};
 
@@ -204,6 +250,42 @@ mod tests {
         assert_eq!(settings, TaskConfig::Countdown(expected));
         let file = task_config("data/test.jsonl").unwrap();
         assert!(matches!(file, TaskConfig::Jsonl(config) if config.train.is_none()));
+    }
+
+    #[test]
+    fn other_numbers_of_examples_stand_side_by_side() {
+        let with = |shots, pass_at_1, other_shots| Evaluation {
+            problems: 2,
+            samples: 4,
+            shots,
+            pass_at_1,
+            pass_at_1_interval: [0.1, 0.9],
+            pass_at_k: 1.0,
+            pass_at_k_interval: None,
+            cons_at_k: 0.5,
+            cons_at_k_interval: Some([0.25, 0.75]),
+            format: 1.0,
+            mean_tokens: 12.0,
+            truncated: 0.0,
+            self_checks: Some(1.5),
+            self_check_share: Some(0.5),
+            pass_at_1_of_parts: BTreeMap::new(),
+            other_shots,
+        };
+        let alone = describe("sums", &with(0, 0.5, Vec::new()));
+        assert!(
+            alone.contains("sums              value    95% interval\n"),
+            "{alone}"
+        );
+        let both = describe("sums", &with(0, 0.5, vec![with(2, 0.25, Vec::new())]));
+        for line in [
+            "sums              0 shots    95% interval  2 shots    95% interval\n",
+            "pass@1              0.500  0.100 to 0.900    0.250  0.100 to 0.900\n",
+            "pass@4              1.000                    1.000\n",
+            "self-checks         1.500                    1.500\n",
+        ] {
+            assert!(both.contains(line), "{both}");
+        }
     }
 
     #[test]

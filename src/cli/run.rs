@@ -1,5 +1,6 @@
 //! `emberl run`: a recipe from start to end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::pipeline::{Run, StageSummary, Summary};
 use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
 use crate::report;
+use crate::rollout::Evaluation;
 use crate::stop::Stop;
 use crate::workers;
 
@@ -190,6 +192,12 @@ fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
             row("format", before.format, after.format),
             row("mean tokens", before.mean_tokens, after.mean_tokens),
         ]);
+        let after: BTreeMap<_, _> = further_results(after).into_iter().collect();
+        for (name, before) in further_results(before) {
+            if let Some(after) = after.get(&name) {
+                rows.push(row(&name, before, *after));
+            }
+        }
         let table = report::held_out_table(&rows);
         text += &format!(
             "held-out results, {} problems\n\n{table}\n",
@@ -208,6 +216,26 @@ fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
         text += &format!("model   {}\n", model.display());
     }
     text + &format!("curves  {}\n", picture.display())
+}
+
+/// Self-checks, and the results with other numbers of worked examples.
+fn further_results(eval: &Evaluation) -> Vec<(String, f64)> {
+    let checks = [
+        ("self-checks", eval.self_checks),
+        ("with self-checks", eval.self_check_share),
+    ];
+    let checks = checks.into_iter();
+    let checks = checks.filter_map(|(name, value)| Some((name.to_string(), value?)));
+    let others = eval.other_shots.iter().flat_map(|other| {
+        let (shots, k) = (other.shots, other.samples);
+        [
+            (format!("pass@1, {shots} shots"), other.pass_at_1),
+            (format!("pass@{k}, {shots} shots"), other.pass_at_k),
+            (format!("cons@{k}, {shots} shots"), other.cons_at_k),
+            (format!("format, {shots} shots"), other.format),
+        ]
+    });
+    checks.chain(others).collect()
 }
 
 /// The held-out results of a stage's model, if it was evaluated.
@@ -231,6 +259,10 @@ fn stage_results(stage: &StageSummary) -> Option<report::ModelResults> {
                 measured("format", eval.format),
                 measured("mean_tokens", eval.mean_tokens),
             ],
+            further_results(eval)
+                .into_iter()
+                .map(|(name, value)| measured(&name, value))
+                .collect(),
         ]
         .concat(),
     })

@@ -60,7 +60,7 @@ impl<'a> Examiner<'a> {
         let loaded = run.load(model)?;
         let task: Arc<dyn Task> = Arc::from(grading.task.build()?);
         let eval = self.settings(task.as_ref())?;
-        let total = (eval.problems * eval.samples) as u64;
+        let total = eval.completions() as u64;
         let title = format!("held-out {moment}");
         let bar = Mutex::new(run.screen.begin(&title, 0, total));
         let tokens = AtomicU64::new(0);

@@ -5,71 +5,23 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Problem, PromptTemplate};
-use crate::error::{Error, Result};
-use crate::generation::{Completion, Engine, SamplingParams};
-use crate::rewards::{Accuracy, Format, FormatStyle, Rubric};
+use crate::error::Result;
+use crate::generation::{Completion, Engine};
+use crate::rewards::{Accuracy, Format, Rubric};
 use crate::seed::Seed;
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
 
-use super::{Estimate, Rollout, RolloutGroup, Rollouter, majority, pass_at_1, pass_at_k};
+use super::{
+    Estimate, EvalConfig, Rollout, RolloutGroup, Rollouter, SelfCheckStats, WorkedExamples,
+    majority, pass_at_1, pass_at_k,
+};
 
 /// Problems evaluated in one call of the engine.
 pub(crate) const PROBLEMS_AT_ONCE: usize = 16;
 
 /// Draws for each held-out problem wanted, after which a generated task is taken to have no more.
 const MOST_DRAWS: usize = 50;
-
-/// How a model is evaluated. The default is the paper's: temperature 0.6, top-p 0.95.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EvalConfig {
-    /// Held-out problems.
-    pub problems: usize,
-    /// Samples of each problem, the `k` of cons@k. The paper takes 64 on AIME, 16 on MATH.
-    pub samples: usize,
-    /// How completions are sampled.
-    pub sampling: SamplingParams,
-    /// The shape that counts as well formed.
-    pub format: FormatStyle,
-    /// Evaluates the language model of every stage of a recipe, beside those that enter and leave
-    /// reinforcement learning.
-    pub each_stage: bool,
-}
-
-impl Default for EvalConfig {
-    fn default() -> Self {
-        Self {
-            problems: 100,
-            samples: 16,
-            sampling: SamplingParams {
-                temperature: 0.6,
-                top_p: 0.95,
-                ..SamplingParams::default()
-            },
-            format: FormatStyle::default(),
-            each_stage: false,
-        }
-    }
-}
-
-impl EvalConfig {
-    /// Checks the ranges; `key` names the settings in the message.
-    ///
-    /// # Errors
-    /// Names the first value out of range.
-    pub fn validate(&self, key: &str) -> Result<()> {
-        for (name, value) in [("problems", self.problems), ("samples", self.samples)] {
-            if value == 0 {
-                return Err(Error::setting(
-                    format!("{key}.{name}"),
-                    "must be at least 1",
-                ));
-            }
-        }
-        self.sampling.validate(&format!("{key}.sampling"))
-    }
-}
 
 /// What an evaluation found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,27 +30,53 @@ pub struct Evaluation {
     pub problems: usize,
     /// Samples of each.
     pub samples: usize,
-    /// Share of right samples, averaged over problems, with its 95 % interval.
+    /// Worked examples before each question.
+    #[serde(default)]
+    pub shots: usize,
+    /// Share of right samples, averaged over problems.
     #[serde(rename = "pass@1")]
     pub pass_at_1: f64,
-    /// Lower and upper end of the interval of `pass@1`.
+    /// Lower and upper end of its 95 % interval.
     #[serde(rename = "pass@1_interval")]
     pub pass_at_1_interval: [f64; 2],
     /// Share of problems with a right answer among all samples, estimated without bias.
     #[serde(rename = "pass@k")]
     pub pass_at_k: f64,
+    /// The ends of its 95 % interval, by bootstrap over problems; none in a file written without.
+    #[serde(
+        rename = "pass@k_interval",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pass_at_k_interval: Option<[f64; 2]>,
     /// Share of problems whose most frequent answer is right.
     #[serde(rename = "cons@k")]
     pub cons_at_k: f64,
+    /// The ends of its 95 % interval, as that of `pass@1`.
+    #[serde(
+        rename = "cons@k_interval",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cons_at_k_interval: Option<[f64; 2]>,
     /// Share of well-formed completions.
     pub format: f64,
     /// Mean length of a completion in tokens.
     pub mean_tokens: f64,
     /// Share of completions that ran out of tokens.
     pub truncated: f64,
+    /// Self-checks in a completion's reasoning, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_checks: Option<f64>,
+    /// Share of completions with any self-check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check_share: Option<f64>,
     /// `pass@1` of each part of a mixture.
     #[serde(rename = "parts", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pass_at_1_of_parts: BTreeMap<String, f64>,
+    /// The same problems with other numbers of worked examples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_shots: Vec<Evaluation>,
 }
 
 /// What is evaluated on what.
@@ -117,13 +95,45 @@ pub struct EvaluationInput<'a> {
     pub seed: Seed,
 }
 
-/// Asks the first held-out problems of the task; `on_finished` hears of each completion.
+/// Asks the first held-out problems of the task, once with each number of worked examples;
+/// `on_finished` hears of each completion. Neither the draws nor the examples that two of these numbers
+/// share differ.
 ///
 /// # Errors
-/// When a prompt cannot be encoded, the model fails, or the verifier fails by itself.
+/// When worked examples are asked for and there are too few or a prompt is a conversation, a prompt
+/// cannot be encoded, the model fails, or the verifier fails by itself.
 pub fn evaluate(
     input: &EvaluationInput<'_>,
     config: &EvalConfig,
+    on_finished: &(dyn Fn(&Completion) + Sync),
+) -> Result<Evaluation> {
+    let problems = held_out(input.task, config.problems);
+    let most = config.most_shots();
+    let seed = input.seed.named("examples");
+    let examples = WorkedExamples::draw(input.task, most, input.accuracy, seed)?;
+    // All prompts first: what is wrong with one is said before the model has worked for hours.
+    let prompts = config.all_shots().map(|shots| {
+        let asked = problems.iter().map(|p| examples.before(p, shots));
+        asked.collect::<Result<Vec<_>>>()
+    });
+    let prompts = prompts.collect::<Result<Vec<_>>>()?;
+    let mut found = config.all_shots().zip(&prompts).map(|(shots, asked)| {
+        let found = ask(input, config, &problems, asked, on_finished)?;
+        Ok(Evaluation { shots, ..found })
+    });
+    let first = found.next().expect("there is one number of examples")?;
+    Ok(Evaluation {
+        other_shots: found.collect::<Result<_>>()?,
+        ..first
+    })
+}
+
+/// Puts the problems as `asked` and judges what comes back as answers to `problems`.
+fn ask(
+    input: &EvaluationInput<'_>,
+    config: &EvalConfig,
+    problems: &[Problem],
+    asked: &[Problem],
     on_finished: &(dyn Fn(&Completion) + Sync),
 ) -> Result<Evaluation> {
     let rubric = Rubric::default().with(1.0, Format::new(config.format))?;
@@ -134,16 +144,17 @@ pub fn evaluate(
         group_size: config.samples,
     };
     let mut tally = Tally::default();
-    let problems = held_out(input.task, config.problems);
-    for (part, problems) in problems.chunks(PROBLEMS_AT_ONCE).enumerate() {
+    let chunks = asked.chunks(PROBLEMS_AT_ONCE);
+    for (part, (asked, problems)) in chunks.zip(problems.chunks(PROBLEMS_AT_ONCE)).enumerate() {
         let seed = input.seed.child(part as u64);
         let (engine, sampling) = (input.engine, &config.sampling);
-        let groups = rollouter.roll_out(engine, sampling, problems, seed, on_finished)?;
-        for group in &groups {
-            tally.add(group, input.accuracy)?;
+        let groups = rollouter.roll_out(engine, sampling, asked, seed, on_finished)?;
+        for (group, problem) in groups.into_iter().zip(problems) {
+            let problem = problem.clone();
+            tally.add(&RolloutGroup { problem, ..group }, input.accuracy)?;
         }
     }
-    Ok(tally.finish(config.samples))
+    Ok(tally.finish(config.samples, input.seed.named("bootstrap")))
 }
 
 /// The first `count` held-out problems, or fewer if the task has no more; a generated task may draw
@@ -167,11 +178,13 @@ struct Tally {
     /// Of the problems that have a reference; the others say nothing of right and wrong.
     pass_at_1: Vec<f64>,
     of_parts: BTreeMap<String, Vec<f64>>,
-    pass_at_k: f64,
-    cons_at_k: f64,
+    pass_at_k: Vec<f64>,
+    cons_at_k: Vec<f64>,
     well_formed: f64,
     tokens: usize,
     truncated: usize,
+    /// Of each problem's completions.
+    self_checks: Vec<SelfCheckStats>,
 }
 
 impl Tally {
@@ -181,6 +194,8 @@ impl Tally {
         self.well_formed += scores.sum::<f64>();
         self.tokens += group.rollouts.iter().map(Rollout::tokens).sum::<usize>();
         self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
+        let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
+        self.self_checks.push(SelfCheckStats::of(texts));
         match group.problem.answer.is_null() {
             true => Ok(()),
             false => self.judge(group, accuracy),
@@ -202,32 +217,46 @@ impl Tally {
             let of_part = self.of_parts.entry(part.clone()).or_default();
             of_part.extend(share);
         }
-        self.pass_at_k += pass_at_k(samples, right, samples).unwrap_or(0.0);
-        if let Some(answer) = majority(&answers) {
-            self.cons_at_k += f64::from(is_right(accuracy, &group.problem, answer)?);
-        }
+        self.pass_at_k.extend(pass_at_k(samples, right, samples));
+        let agreed = match majority(&answers) {
+            Some(answer) => is_right(accuracy, &group.problem, answer)?,
+            None => false,
+        };
+        self.cons_at_k.push(f64::from(agreed));
         Ok(())
     }
 
-    fn finish(self, samples: usize) -> Evaluation {
-        let judged = self.pass_at_1.len().max(1) as f64;
+    /// The bootstrap draws from `seed`.
+    fn finish(self, samples: usize, seed: Seed) -> Evaluation {
         let completions = (self.problems * samples) as f64;
         let mean = |shares: &[f64]| shares.iter().sum::<f64>() / shares.len().max(1) as f64;
         let of_parts = self.of_parts.iter();
         let estimate = Estimate::over_problems(&self.pass_at_1);
+        let pass_at_k = Estimate::bootstrap(&self.pass_at_k, seed);
+        let cons_at_k = Estimate::over_problems(&self.cons_at_k);
+        let checks = |of: fn(&SelfCheckStats) -> f64| {
+            let values: Vec<f64> = self.self_checks.iter().map(of).collect();
+            (!values.is_empty()).then(|| mean(&values))
+        };
         Evaluation {
             problems: self.problems,
             samples,
+            shots: 0,
             pass_at_1: estimate.map_or(0.0, |e| e.value),
-            pass_at_1_interval: estimate.map_or([0.0; 2], |e| [e.low, e.high]),
-            pass_at_k: self.pass_at_k / judged,
-            cons_at_k: self.cons_at_k / judged,
+            pass_at_1_interval: estimate.map_or([0.0; 2], |e| e.interval()),
+            pass_at_k: pass_at_k.map_or(0.0, |e| e.value),
+            pass_at_k_interval: pass_at_k.map(|e| e.interval()),
+            cons_at_k: cons_at_k.map_or(0.0, |e| e.value),
+            cons_at_k_interval: cons_at_k.map(|e| e.interval()),
             format: self.well_formed / completions,
             mean_tokens: self.tokens as f64 / completions,
             truncated: self.truncated as f64 / completions,
+            self_checks: checks(|stats| stats.mean),
+            self_check_share: checks(|stats| stats.share),
             pass_at_1_of_parts: of_parts
                 .map(|(part, shares)| (part.clone(), mean(shares)))
                 .collect(),
+            other_shots: Vec::new(),
         }
     }
 }
@@ -283,12 +312,59 @@ mod tests {
         ] {
             tally.add(&group, &accuracy).unwrap();
         }
-        let found = tally.finish(2);
+        let found = tally.finish(2, Seed::new(1));
         // One half, 1 and 0 of three problems that can be judged.
         assert_eq!((found.problems, found.pass_at_1), (4, 0.5));
         assert_eq!(found.pass_at_k, 2.0 / 3.0);
         let parts = BTreeMap::from([("logic".to_owned(), 0.0), ("sums".to_owned(), 0.75)]);
         assert_eq!(found.pass_at_1_of_parts, parts);
         assert_eq!((found.format, found.mean_tokens), (1.0, 3.0));
+        // Of three problems the first and the second have a right majority: of tied answers the
+        // first given wins. z² = 3.8415: Wilson's ends of 2 in 3 are 0.2077 and 0.9385.
+        assert_eq!(found.cons_at_k, 2.0 / 3.0);
+        let [low, high] = found.cons_at_k_interval.unwrap();
+        assert!((low - 0.2077).abs() < 1e-4 && (high - 0.9385).abs() < 1e-4);
+        let [low, high] = found.pass_at_k_interval.unwrap();
+        assert!(
+            (0.0..2.0 / 3.0).contains(&low) && high == 1.0,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn self_checks_are_of_all_completions_right_or_wrong() {
+        let accuracy = Accuracy::new(AnswerSource::Anywhere, None);
+        let mut tally = Tally::default();
+        for completions in [["wait, hmm", "2"], ["check", "wait"]] {
+            let group = group("sums", Value::Null, completions);
+            tally.add(&group, &accuracy).unwrap();
+        }
+        let found = tally.finish(2, Seed::new(1));
+        // 2, 0, 1 and 1 marks in four completions.
+        assert_eq!(
+            (found.self_checks, found.self_check_share),
+            (Some(1.0), Some(0.75))
+        );
+    }
+
+    #[test]
+    fn results_without_the_newer_figures_are_read() {
+        let old = json!({
+            "problems": 4, "samples": 2, "pass@1": 0.5, "pass@1_interval": [0.15, 0.85],
+            "pass@k": 0.75, "cons@k": 0.5, "format": 1.0, "mean_tokens": 3.0, "truncated": 0.0,
+        });
+        let read: Evaluation = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!((read.shots, read.self_checks), (0, None));
+        assert!(read.other_shots.is_empty());
+        let both = Evaluation {
+            other_shots: vec![Evaluation {
+                shots: 2,
+                ..read.clone()
+            }],
+            ..read
+        };
+        let written = serde_json::to_value(&both).unwrap();
+        assert_eq!(written["other_shots"][0]["shots"], 2);
+        assert_eq!(serde_json::from_value::<Evaluation>(written).unwrap(), both);
     }
 }

@@ -107,11 +107,22 @@ impl Asked {
         }
     }
 
-    /// The completions of a call of the engine while a model is evaluated.
+    /// The completions of a call of the engine while a model is evaluated; a worked example is taken
+    /// to be as long as the longest prompt and completion.
     pub(super) fn evaluation(&self, eval: &EvalConfig, positions: usize) -> Rollouts {
         let held_out = self.held_out.unwrap_or(eval.problems);
         let problems = held_out.min(eval.problems).min(PROBLEMS_AT_ONCE);
         let rows = problems * eval.samples;
-        self.rollouts(rows, eval.samples, &eval.sampling, positions)
+        let rollouts = self.rollouts(rows, eval.samples, &eval.sampling, positions);
+        let example = rollouts.prompt_tokens + rollouts.completion_tokens;
+        let longest = rollouts.prompt_tokens + eval.most_shots() * example;
+        Rollouts {
+            // What does not fit into the model's positions is refused when it is asked.
+            prompt_tokens: match eval.most_shots() {
+                0 => rollouts.prompt_tokens,
+                _ => longest.min(positions),
+            },
+            ..rollouts
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::state::RlProgress;
 use crate::error::Result;
 use crate::files::JsonlAppender;
 use crate::progress::Progress;
-use crate::rollout::{Advantages, RewardStats, Rollout};
+use crate::rollout::{Advantages, RewardStats, Rollout, SelfCheckStats};
 use crate::train::StepRecord;
 
 /// A step after its updates.
@@ -44,6 +44,9 @@ impl Rl<'_> {
         let truncated = rollouts.iter().filter(|r| r.is_truncated()).count();
         record.set("completion_tokens", tokens as f64 / count);
         record.set("truncated", truncated as f64 / count);
+        let checks = SelfCheckStats::of(rollouts.iter().map(|rollout| rollout.text.as_str()));
+        record.set("self_checks", checks.mean);
+        record.set("self_check_share", checks.share);
         let progress = outcome.progress;
         if let Some(stats) = &progress.policy_stats {
             record.set("loss", stats.loss);

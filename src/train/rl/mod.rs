@@ -10,6 +10,7 @@ mod collect;
 mod config;
 mod critic;
 mod describe;
+mod first_seen;
 mod journal;
 mod learn;
 mod reference;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::describe::{StepOutcome, keep_last, log_samples, show};
+use self::first_seen::FirstSeen;
 use self::state::{Restored, RlProgress};
 use super::loss::PolicyLoss;
 use super::supervised::Trained;
@@ -134,6 +136,7 @@ impl<'a> Rl<'a> {
         }
         let mut metrics = context.log("metrics.jsonl", progress.step)?;
         let mut samples_log = context.log("samples.jsonl", progress.step)?;
+        let mut first_seen = FirstSeen::open(context.folder, progress.step)?;
         let mut bar = context
             .screen
             .begin(context.name, progress.step as u64, steps as u64);
@@ -149,6 +152,7 @@ impl<'a> Rl<'a> {
             };
             let advantages = self.assign(&actors, &collected, &mut samples);
             log_samples(&mut samples_log, step, &collected, &advantages)?;
+            first_seen.note(step, &collected.groups)?;
             self.learn(&mut actors, &mut progress, &samples)?;
             record.lap("learn_seconds");
             let outcome = StepOutcome {

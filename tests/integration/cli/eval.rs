@@ -61,6 +61,22 @@ fn eval_counts_right_answers_of_a_file() {
 }
 
 #[test]
+fn eval_without_problems_to_train_on_has_no_worked_examples() {
+    let room = Room::new();
+    let problems = [json!({"prompt": "1+1=", "answer": "2"})];
+    let task = room.write("problems.jsonl", jsonl(&problems));
+    let mut emberl = emberl("eval");
+    emberl.arg("--model").arg(&room.model);
+    emberl.arg("--task").arg(task);
+    emberl.args(["--device", "cpu", "--also-shots", "2"]);
+    let output = emberl.output().expect("the program starts");
+    let complaint = complaint(&output);
+    assert_eq!(code(&output), 2, "{complaint}");
+    let expected = "`--shots`: asks for 2 worked examples, but only 0 problems";
+    assert!(complaint.contains(expected), "{complaint}");
+}
+
+#[test]
 fn eval_refuses_what_it_cannot_read() {
     let room = Room::new();
     for (task, expected) in [
