@@ -1,13 +1,12 @@
 //! `emberl audit`: what a recipe's rewards give to completions that deserve nothing.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-
-use std::num::NonZeroUsize;
 
 use crate::data::reads_stage;
 use crate::error::Error;

@@ -49,9 +49,12 @@ impl Known {
             false => reference(problem, task).or(found.right),
         };
         let near = right.as_deref().and_then(next);
-        let near = near.filter(|near| !is_right(problem, task, right.as_deref(), near));
+        let zero = right.as_ref().map(|_| "0".to_owned());
+        let is_wrong = |answer: &String| !is_right(problem, task, right.as_deref(), answer);
+        let near = near.filter(is_wrong);
+        let wrong = near.or(found.wrong).or(zero.filter(is_wrong));
         Self {
-            wrong: near.or(found.wrong).unwrap_or_else(|| "no idea".into()),
+            wrong: wrong.unwrap_or_else(|| "no idea".into()),
             right,
             asks_for_code: false,
         }
@@ -65,12 +68,16 @@ pub(super) fn is_right(
     right: Option<&str>,
     answer: &str,
 ) -> bool {
-    let has_value = |right: &str| {
+    right.is_some_and(|right| is_same(right, answer)) || is_verified(problem, task, answer)
+}
+
+/// Whether both answers are the same text or have the same mathematical value.
+pub(super) fn is_same(right: &str, answer: &str) -> bool {
+    let has_value = || {
         let values = MathAnswer::parse(right).zip(MathAnswer::parse(answer));
         values.is_some_and(|(right, answer)| right.is_matched_by(&answer))
     };
-    let is_same = right.is_some_and(|right| right.trim() == answer.trim() || has_value(right));
-    is_same || is_verified(problem, task, answer)
+    right.trim() == answer.trim() || has_value()
 }
 
 /// Whether the task takes `answer`; a verifier that fails is told of where rewards are asked.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rewards::GradedPart;
 use crate::tasks::TaskConfig;
 
 const GENERATED: [&str; 10] = [
@@ -93,33 +94,42 @@ fn schema_that_takes_anything_scores() {
 }
 
 #[test]
-fn form_that_pays_as_much_as_a_right_answer_scores() {
-    // 1 for a right answer in the shape that accuracy reads, 0.5 more for words of reasoning: filler
-    // with a wrong answer must have weight above what accuracy gives to reach it.
-    let rewards = "{ kind = \"accuracy\" }, { kind = \"format\", weight = 1.0 }";
-    let fair = audit("{ kind = \"arithmetic\" }", rewards);
-    assert_eq!(row(&fair, "honest wrong answer").verdict, Verdict::FormOnly);
-    let weightless = rewards.replace("\"accuracy\" }", "\"accuracy\", weight = 0.0 }");
-    let unfair = audit("{ kind = \"arithmetic\" }", &weightless);
-    assert_eq!(row(&unfair, "honest wrong answer").verdict, Verdict::Scores);
+fn wrong_answer_with_the_total_of_a_right_one_scores() {
+    // Both are well formed: without a weight for accuracy each has 1.
+    let verdict = |weight: &str| {
+        let rewards =
+            format!("{{ kind = \"accuracy\", weight = {weight} }}, {{ kind = \"format\" }}");
+        let audit = audit("{ kind = \"arithmetic\" }", &rewards);
+        row(&audit, "honest wrong answer").verdict
+    };
+    assert_eq!(verdict("1.0"), Verdict::FormOnly);
+    assert_eq!(verdict("0.0"), Verdict::Scores);
 }
 
 #[test]
-fn right_answer_that_is_refused_is_a_finding() {
-    // The verifier of lists takes them, mathematics does not read a knight.
-    let rewards = "{ kind = \"accuracy\", answer = \"anywhere\" }, { kind = \"repetition\" }";
-    let judge = Judge::new(&[toml::from_str("kind = \"accuracy\"").unwrap()]);
-    let audit = audit("{ kind = \"knights_and_knaves\" }", rewards);
-    assert_eq!(row(&audit, RIGHT_ANSWER).verdict, Verdict::Ok);
-    let graded = Graded {
-        total: Some(0.0),
-        parts: vec![crate::rewards::GradedPart {
-            name: "accuracy".into(),
-            score: Some(0.0),
-        }],
-        errors: Vec::new(),
+fn right_answer_without_its_reward_is_a_finding() {
+    let rewards = [
+        toml::from_str("kind = \"accuracy\"").unwrap(),
+        toml::from_str("kind = \"tool_call\"\ncredit = \"partial\"").unwrap(),
+    ];
+    let judge = Judge::new(&rewards);
+    let verdict = |name: &str, score| {
+        let part = GradedPart {
+            name: name.into(),
+            score,
+        };
+        judge.verdict_on_right(&Graded {
+            total: score,
+            parts: vec![part],
+            errors: Vec::new(),
+        })
     };
-    assert_eq!(judge.verdict_on_right(&graded), Verdict::Refused);
+    assert_eq!(verdict("accuracy", Some(0.0)), Verdict::Refused);
+    assert_eq!(verdict("accuracy", Some(1.0)), Verdict::Ok);
+    assert_eq!(verdict("accuracy", None), Verdict::Ok);
+    assert_eq!(verdict("tool_call", Some(0.5)), Verdict::Refused);
+    assert_eq!(verdict("format", Some(0.0)), Verdict::Ok);
+    assert!(Verdict::Refused.is_finding() && !Verdict::FormOnly.is_finding());
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::{Attack, Case, Shape, attack};
+use super::{Attack, Case, Shape, attack, known};
 
 /// What the R1-Zero template shows.
 const TEMPLATES_EXAMPLE: &str =
     "<think> reasoning process here </think> <answer> answer here </answer>";
+
+/// The one guess that is no whole number and may be the answer to a problem.
+const INFINITY: &str = "inf";
 
 impl Case<'_> {
     /// A wrong answer, or none, in forms of all kinds.
@@ -65,7 +68,7 @@ impl Case<'_> {
             ("every small number", every_number()),
             ("`answer: anything`", "answer: anything".into()),
             ("not a number", "NaN".into()),
-            ("infinity", "inf".into()),
+            ("infinity", INFINITY.into()),
             ("division by zero", "0/0".into()),
             ("huge number", format!("1{}", "0".repeat(400))),
             ("huge power", "9^9^9^9^9".into()),
@@ -93,15 +96,16 @@ impl Case<'_> {
         wrong.map(wrap).collect()
     }
 
-    /// Whether a guess is right by chance; one that is no number can only be right by the reference.
+    /// Whether a guess is right by chance. The task is asked about whole numbers alone: it may be what
+    /// is at fault.
     fn is_chance(&self, guess: &str) -> bool {
-        let can_be = guess
-            .bytes()
-            .all(|byte| b" -.".contains(&byte) || byte.is_ascii_digit());
+        let is_number = |byte: u8| b" -.".contains(&byte) || byte.is_ascii_digit();
+        let is_made = guess == INFINITY || guess == self.problem.prompt.text().trim();
         let right = self.known.right.as_deref();
-        match can_be {
-            true => self.is_right(guess),
-            false => right.is_some_and(|right| right.trim() == guess),
+        match (guess.bytes().all(is_number), is_made) {
+            (true, _) => self.is_right(guess),
+            (false, true) => right.is_some_and(|right| known::is_same(right, guess)),
+            (false, false) => right.is_some_and(|right| right.trim() == guess),
         }
     }
 }
