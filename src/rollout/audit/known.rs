@@ -130,12 +130,14 @@ fn traced(problem: &Problem, task: &dyn Task, seed: Seed) -> Found {
     found
 }
 
-/// `answer` with its first whole number raised by 1; none when it has no digit.
+/// `answer` with its last whole number raised by 1; none when it has no digit.
+///
+/// The last, because of an interval the first would give one that lies inside of it.
 pub(super) fn next(answer: &str) -> Option<String> {
-    let start = answer.find(|c: char| c.is_ascii_digit())?;
-    let rest = &answer[start..];
-    let length = rest.find(|c: char| !c.is_ascii_digit());
-    let (digits, after) = rest.split_at(length.unwrap_or(rest.len()));
+    let end = answer.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let (until, after) = answer.split_at(end);
+    let before = until.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = &until[before.len()..];
     let mut raised: Vec<u8> = digits.bytes().collect();
     let mut carries = true;
     for digit in raised.iter_mut().rev() {
@@ -147,5 +149,5 @@ pub(super) fn next(answer: &str) -> Option<String> {
     }
     let carry = if carries { "1" } else { "" };
     let raised: String = raised.into_iter().map(char::from).collect();
-    Some(format!("{}{carry}{raised}{after}", &answer[..start]))
+    Some(format!("{before}{carry}{raised}{after}"))
 }

@@ -148,11 +148,12 @@ fn judge_that_would_be_asked_is_left_out_with_a_reason() {
 }
 
 #[test]
-fn neighbour_of_an_answer_has_its_first_number_raised() {
+fn neighbour_of_an_answer_has_its_last_number_raised() {
     let next = |text| known::next(text).unwrap();
     assert_eq!(next("161"), "162");
-    assert_eq!(next("x=99, y=3"), "x=100, y=3");
-    assert_eq!(next("3+5+7"), "4+5+7");
+    assert_eq!(next("x=3, y=99 é"), "x=3, y=100 é");
+    assert_eq!(next("3+5+7"), "3+5+8");
+    assert_eq!(next("[0, 5)"), "[0, 6)");
     assert_eq!(next("-9"), "-10");
     assert_eq!(known::next("a knight"), None);
 }

@@ -54,7 +54,6 @@ impl Case<'_> {
             ("full-width digit", format!("{right}\u{ff19}")),
             ("superscript digit", format!("{right}\u{2079}")),
             ("combining mark", format!("{right}\u{20e3}9")),
-            ("taken back", format!("not {right}")),
             ("negated", format!("-({right})-1")),
         ];
         let why = "reads as another answer than the right one";
