@@ -3,6 +3,7 @@
 //! Standard output carries what the user asked for and nothing else; progress, log lines and errors
 //! go to standard error.
 
+mod audit;
 mod device_choice;
 mod devices;
 mod eval;
@@ -33,6 +34,7 @@ use crate::model::Decoder;
 use crate::precision::Precision;
 use crate::progress::Screen;
 
+pub use audit::AuditArgs;
 pub use devices::DevicesArgs;
 pub use eval::EvalArgs;
 pub use generate::GenerateArgs;
@@ -91,6 +93,8 @@ enum Command {
     Run(RunArgs),
     /// Says what a recipe needs of memory before anything starts, and whether it fits.
     Plan(PlanArgs),
+    /// Shows what a recipe's rewards give to completions that deserve nothing.
+    Audit(AuditArgs),
     /// Measures how often a model solves a task's held-out problems.
     Eval(EvalArgs),
     /// Continues prompts.
@@ -128,6 +132,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => run::run(args, globals),
             Command::Plan(args) => plan::run(args, globals),
+            Command::Audit(args) => audit::run(args),
             Command::Eval(args) => eval::run(args, globals),
             Command::Generate(args) => generate::run(args, globals),
             Command::Score(args) => score::run(args, globals),

@@ -2,6 +2,7 @@
 
 mod advantage;
 mod advantage_estimator;
+mod audit;
 mod curriculum;
 mod dynamic_sampling;
 mod estimators;
@@ -20,6 +21,7 @@ mod worked_examples;
 
 pub use advantage::{Advantages, RewardAggregation, RewardScale, RewardStats, group_advantages};
 pub use advantage_estimator::{AdvantageEstimator, AdvantageInput, TokenAdvantages};
+pub use audit::{Audit, AuditInput, AuditRow, Verdict};
 pub use curriculum::{Curriculum, CurriculumConfig, Picked};
 pub use dynamic_sampling::{DynamicSampling, teaches};
 pub use estimators::{Estimate, majority, pass_at_1, pass_at_k};

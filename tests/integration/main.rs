@@ -1,6 +1,7 @@
 //! Tests of emberl as a library, from outside.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod audit;
 mod checkpointing;
 mod cli;
 mod decoding;
