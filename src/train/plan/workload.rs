@@ -125,18 +125,14 @@ impl SftConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let (worst, data_bytes, notes) = match self.foretold(longest) {
-            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
-            None => {
-                let samples = read_samples(self, tokenizer, longest)?;
-                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
-            }
+        let samples = Samples {
+            foretold: self.foretold(longest),
+            read: || read_samples(self, tokenizer, longest),
+            worst: |samples: &[TrainingSample]| self.worst_case(samples),
         };
         Ok(Workload {
             lora: self.lora.as_ref(),
-            data_bytes,
-            notes,
-            ..Workload::of(model, &self.optim, self.batching, worst)
+            ..Workload::over(samples, model, &self.optim, self.batching)?
         })
     }
 }
@@ -152,20 +148,16 @@ impl DpoConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.max_tokens.min(model.max_position_embeddings);
-        let (worst, data_bytes, notes) = match self.foretold(longest) {
-            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
-            None => {
-                let samples = read_pairs(self, tokenizer, longest)?.concat();
-                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
-            }
+        let samples = Samples {
+            foretold: self.foretold(longest),
+            read: || Ok(read_pairs(self, tokenizer, longest)?.concat()),
+            worst: |samples: &[TrainingSample]| self.worst_case(samples),
         };
         Ok(Workload {
             lora: self.lora.as_ref(),
             has_reference: true,
             is_scored: true,
-            data_bytes,
-            notes,
-            ..Workload::of(model, &self.optim, self.batching, worst)
+            ..Workload::over(samples, model, &self.optim, self.batching)?
         })
     }
 }
@@ -181,18 +173,14 @@ impl RewardModelConfig {
         tokenizer: &Tokenizer,
     ) -> Result<Workload<'a>> {
         let longest = self.longest(model.max_position_embeddings);
-        let (worst, data_bytes, notes) = match self.foretold(longest) {
-            Some(worst) => (worst, 0, vec![UNSEEN_DATA.to_owned()]),
-            None => {
-                let samples = reward_samples(self, tokenizer, longest)?;
-                (self.worst_case(&samples), data_bytes(&samples), Vec::new())
-            }
+        let samples = Samples {
+            foretold: self.foretold(longest),
+            read: || reward_samples(self, tokenizer, longest),
+            worst: |samples: &[TrainingSample]| self.worst_case(samples),
         };
         Ok(Workload {
             is_scored: self.held_out > 0.0,
-            data_bytes,
-            notes,
-            ..Workload::of(model, &self.optim, self.batching, worst)
+            ..Workload::over(samples, model, &self.optim, self.batching)?
         })
     }
 }
@@ -298,7 +286,44 @@ fn reward_model_weights(rewards: &[RewardConfig], model: &ModelConfig) -> usize 
         .sum()
 }
 
+/// The samples of a stage that reads them from files.
+struct Samples<R, W> {
+    /// The largest step, where an earlier stage has yet to make the files.
+    foretold: Option<WorstCase>,
+    /// Reads them.
+    read: R,
+    /// The largest step on them.
+    worst: W,
+}
+
 impl<'a> Workload<'a> {
+    /// A stage over `samples`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn over(
+        samples: Samples<
+            impl FnOnce() -> Result<Vec<TrainingSample>>,
+            impl FnOnce(&[TrainingSample]) -> WorstCase,
+        >,
+        model: &'a ModelConfig,
+        optim: &'a OptimConfig,
+        batching: Batching,
+    ) -> Result<Self> {
+        if let Some(worst) = samples.foretold {
+            return Ok(Self {
+                notes: vec![UNSEEN_DATA.to_owned()],
+                ..Self::of(model, optim, batching, worst)
+            });
+        }
+        let read = (samples.read)()?;
+        let worst = (samples.worst)(&read);
+        Ok(Self {
+            data_bytes: data_bytes(&read),
+            ..Self::of(model, optim, batching, worst)
+        })
+    }
+
     /// A stage that only learns, all weights, from files of f32 if it reads any.
     pub(super) fn of(
         model: &'a ModelConfig,
