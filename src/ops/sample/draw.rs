@@ -15,6 +15,8 @@ use crate::ops::cube::{Block, cube_sum};
 
 /// Most units of a cube that has a row.
 const MOST_UNITS: usize = 1024;
+/// The same where units sum in shared memory, of which each of the kernel's sums takes some.
+const MOST_UNITS_WITHOUT_PLANES: usize = 256;
 const LOWEST: f32 = -3.402_823_4e38;
 
 /// The filters that a kernel is compiled with.
@@ -59,9 +61,16 @@ impl FilterKinds {
     pub fn new(filters: SampleFilters, vocabulary: usize, client: &Client) -> Self {
         let is_greedy = filters.temperature == 0.0;
         let most = client.properties().hardware.max_units_per_cube as usize;
-        let most = 1 << most.clamp(1, MOST_UNITS).ilog2();
+        let units = |most: usize| {
+            let most = 1 << most.max(1).ilog2();
+            vocabulary.next_power_of_two().clamp(1, most)
+        };
+        let mut block = Block::of(client, units(most.min(MOST_UNITS)));
+        if block.plane == 0 {
+            block = Block::of(client, units(most.min(MOST_UNITS_WITHOUT_PLANES)));
+        }
         Self {
-            block: Block::of(client, vocabulary.next_power_of_two().clamp(1, most)),
+            block,
             is_greedy,
             top_k: !is_greedy && filters.top_k > 0 && filters.top_k < vocabulary,
             top_p: !is_greedy && filters.top_p < 1.0,
