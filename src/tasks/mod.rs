@@ -139,22 +139,24 @@ impl TaskConfig {
     }
 }
 
+/// The generated tasks, as recipes name them.
+#[cfg(test)]
+pub(crate) const GENERATED: [&str; 10] = [
+    "countdown",
+    "arithmetic",
+    "linear_equations",
+    "modular_arithmetic",
+    "knights_and_knaves",
+    "sequence",
+    "grid_path",
+    "json_extraction",
+    "tool_use",
+    "bilingual",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GENERATED: [&str; 10] = [
-        "countdown",
-        "arithmetic",
-        "linear_equations",
-        "modular_arithmetic",
-        "knights_and_knaves",
-        "sequence",
-        "grid_path",
-        "json_extraction",
-        "tool_use",
-        "bilingual",
-    ];
 
     #[test]
     fn every_generated_task_makes_plain_prompts_and_varied_traces_by_default() {

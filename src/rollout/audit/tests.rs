@@ -1,19 +1,6 @@
 use super::*;
 use crate::rewards::GradedPart;
-use crate::tasks::TaskConfig;
-
-const GENERATED: [&str; 10] = [
-    "countdown",
-    "arithmetic",
-    "linear_equations",
-    "modular_arithmetic",
-    "knights_and_knaves",
-    "sequence",
-    "grid_path",
-    "json_extraction",
-    "tool_use",
-    "bilingual",
-];
+use crate::tasks::{GENERATED, TaskConfig};
 
 fn audit(task: &str, rewards: &str) -> Audit {
     #[derive(serde::Deserialize)]
