@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use self::level::Attempt;
 use super::expression::Expression;
 use super::question::{Question, Wording};
-use super::{Split, Task};
+use super::{Language, Split, Task};
 use crate::data::Problem;
 use crate::error::{Error, Result};
 use crate::seed::Seed;
@@ -27,6 +27,9 @@ pub use self::trace::CountdownTraces;
 pub struct CountdownConfig {
     /// Difficulty levels, 1 to 4; every problem is of one of them, drawn evenly. See [`Level`].
     pub levels: Vec<Level>,
+    /// Languages that problems are asked in, drawn evenly. A problem is on the same side of the
+    /// train/test divide in all.
+    pub languages: Vec<Language>,
     /// Seed of the problems. The train/test divide does not depend on it.
     pub seed: u64,
     /// In how many words the problem is asked.
@@ -39,6 +42,7 @@ impl Default for CountdownConfig {
     fn default() -> Self {
         Self {
             levels: vec![Level::One],
+            languages: vec![Language::English],
             seed: 0,
             wording: Wording::default(),
             traces: CountdownTraces::default(),
@@ -60,6 +64,17 @@ struct Goal {
     numbers: Vec<i64>,
     /// The value to reach.
     target: i64,
+    /// The language it is asked in.
+    #[serde(default = "english", skip_serializing_if = "is_english")]
+    language: Language,
+}
+
+fn english() -> Language {
+    Language::English
+}
+
+fn is_english(language: &Language) -> bool {
+    *language == Language::English
 }
 
 impl Countdown {
@@ -73,6 +88,10 @@ impl Countdown {
                 "levels",
                 "is empty; give one or more of 1 to 4",
             ));
+        }
+        if config.languages.is_empty() {
+            let problem = "is empty; give one or both of en, zh";
+            return Err(Error::setting("languages", problem));
         }
         config.traces.validate()?;
         let seed = Seed::new(config.seed).named("countdown");
@@ -88,15 +107,31 @@ impl Countdown {
             .expect("`new` refuses an empty list")
     }
 
+    /// One of the configured languages; draws only where there is a choice.
+    fn language(&self, rng: &mut dyn Rng) -> Language {
+        match self.config.languages[..] {
+            [only] => only,
+            _ => *self
+                .config
+                .languages
+                .choose(rng)
+                .expect("`new` refuses an empty list"),
+        }
+    }
+
     /// A goal of `level` with a solution: the value of a random expression over random numbers.
-    fn goal(level: Level, rng: &mut dyn Rng) -> Goal {
+    fn goal(level: Level, language: Language, rng: &mut dyn Rng) -> Goal {
         loop {
             let numbers = level.numbers(rng);
             let Some(Attempt { value: target, .. }) = level.attempt(&numbers, rng) else {
                 continue;
             };
             if !numbers.contains(&target) {
-                return Goal { numbers, target };
+                return Goal {
+                    numbers,
+                    target,
+                    language,
+                };
             }
         }
     }
@@ -109,18 +144,19 @@ impl Task for Countdown {
 
     fn problem(&self, split: Split, index: u64) -> Problem {
         let mut rng = split.seed(self.seed, index).rng();
+        let language = self.language(&mut rng);
         let (level, goal) = loop {
             let level = self.level(&mut rng);
-            let goal = Self::goal(level, &mut rng);
+            let goal = Self::goal(level, language, &mut rng);
             if Split::of(&goal.canonical()) == split {
                 break (level, goal);
             }
         };
         Problem {
             prompt: self.config.wording.prompt(goal.question()),
-            answer: serde_json::json!({ "numbers": goal.numbers, "target": goal.target }),
+            answer: serde_json::json!(goal),
             level: Some(u8::from(level).to_string()),
-            language: None,
+            language: Some(language.code().into()),
             part: None,
         }
     }
@@ -157,14 +193,25 @@ impl Goal {
     fn question(&self) -> Question {
         let numbers: Vec<String> = self.numbers.iter().map(i64::to_string).collect();
         let target = self.target;
-        Question {
-            short: format!("Make {target} from {}.", numbers.join(" ")),
-            full: format!(
-                "Using the numbers [{}], create an expression that equals {target}. You can use \
-                 + - * / and parentheses, and each number at most once. Return the expression in \
-                 <answer> </answer> tags, for example <answer> (1 + 2) / 3 </answer>.",
-                numbers.join(", ")
-            ),
+        match self.language {
+            Language::English => Question {
+                short: format!("Make {target} from {}.", numbers.join(" ")),
+                full: format!(
+                    "Using the numbers [{}], create an expression that equals {target}. You can \
+                     use + - * / and parentheses, and each number at most once. Return the \
+                     expression in <answer> </answer> tags, for example <answer> (1 + 2) / 3 \
+                     </answer>.",
+                    numbers.join(", ")
+                ),
+            },
+            Language::Chinese => Question {
+                short: format!("用 {} 得到 {target}。", numbers.join(" ")),
+                full: format!(
+                    "用数字 [{}] 写出一个等于 {target} 的算式。可以使用 + - * / 和括号，每个数字最多用一次。\
+                     请在 <answer> </answer> 标签中给出算式，例如 <answer> (1 + 2) / 3 </answer>。",
+                    numbers.join(", ")
+                ),
+            },
         }
     }
 
@@ -198,6 +245,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::data::Prompt;
 
     const LEVELS: [Level; 4] = [Level::One, Level::Two, Level::Three, Level::Four];
 
@@ -214,6 +262,7 @@ mod tests {
         let goal = Goal {
             numbers: numbers.to_vec(),
             target,
+            language: Language::English,
         };
         goal.is_reached_by(answer)
     }
@@ -280,6 +329,38 @@ mod tests {
         assert_eq!(first, countdown(&LEVELS, 9).problem(Split::Train, 4));
         assert_ne!(first, countdown(&LEVELS, 10).problem(Split::Train, 4));
         assert_ne!(first, task.problem(Split::Test, 4));
+    }
+
+    #[test]
+    fn problem_is_asked_in_its_language_and_shares_its_side_with_the_other() {
+        let asked = |languages: &[Language], split| -> Vec<Problem> {
+            let config = CountdownConfig {
+                languages: languages.to_vec(),
+                ..CountdownConfig::default()
+            };
+            let task = Countdown::new(config).expect("valid settings");
+            (0..500).map(|index| task.problem(split, index)).collect()
+        };
+        let both = asked(&[Language::English, Language::Chinese], Split::Train);
+        let mut chinese = 0;
+        for problem in &both {
+            let is_chinese = problem.language.as_deref() == Some("zh");
+            let Prompt::Text(prompt) = &problem.prompt else {
+                panic!("a text");
+            };
+            let begins = if is_chinese { "用 " } else { "Make " };
+            assert!(prompt.starts_with(begins), "{prompt}");
+            chinese += usize::from(is_chinese);
+        }
+        assert!((200..300).contains(&chinese), "{chinese}");
+        let goals = |problems: &[Problem]| -> HashSet<String> {
+            let goals = problems
+                .iter()
+                .map(|problem| Goal::of(problem).expect("a goal"));
+            goals.map(|goal| goal.canonical()).collect()
+        };
+        let test = asked(&[Language::Chinese], Split::Test);
+        assert!(goals(&both).is_disjoint(&goals(&test)));
     }
 
     #[test]

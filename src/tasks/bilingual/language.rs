@@ -28,7 +28,7 @@ impl Language {
     }
 
     /// The other one of the two.
-    pub(super) fn other(self) -> Self {
+    pub(in crate::tasks) fn other(self) -> Self {
         match self {
             Self::English => Self::Chinese,
             Self::Chinese => Self::English,

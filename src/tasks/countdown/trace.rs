@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::Goal;
 use super::level::{Attempt, Level};
 use crate::error::{Error, Result};
+use crate::tasks::Language;
 use crate::tasks::expression::Expression;
+use crate::tasks::traces::validate_probabilities;
 
 /// Make-up of pretraining traces; every field but the last is a probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,13 @@ pub struct CountdownTraces {
     pub methodical: f64,
     /// The author is persistent: stops only when an attempt fits.
     pub persistent: f64,
+    /// The author mixes languages.
+    pub mix: f64,
+    /// An author who mixes languages is persistent; unset is `persistent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent_mixing: Option<f64>,
+    /// An author who goes on after a miss says `wait`.
+    pub wait: f64,
     /// After a miss, an author who is not persistent gives up and answers with the miss.
     pub give_up: f64,
     /// After a miss, an author who is not persistent stops without an answer.
@@ -47,6 +56,9 @@ impl Default for CountdownTraces {
         Self {
             methodical: 0.9,
             persistent: 0.3,
+            mix: 0.0,
+            persistent_mixing: None,
+            wait: 0.0,
             give_up: 0.65,
             trail_off: 0.04,
             slip: 0.002,
@@ -65,6 +77,33 @@ struct Line {
     value: i64,
 }
 
+/// What authors say in a language beside numbers.
+struct Words {
+    yes: &'static str,
+    no: &'static str,
+    wait: &'static str,
+    answer: &'static str,
+}
+
+impl Words {
+    fn of(language: Language) -> Self {
+        match language {
+            Language::English => Self {
+                yes: "yes",
+                no: "no",
+                wait: "wait",
+                answer: "answer",
+            },
+            Language::Chinese => Self {
+                yes: "是",
+                no: "否",
+                wait: "等等",
+                answer: "答案",
+            },
+        }
+    }
+}
+
 /// What the author writes after the thinking.
 enum Ending {
     Answer(Expression),
@@ -77,19 +116,17 @@ impl CountdownTraces {
     /// # Errors
     /// Names the field that is out of range.
     pub(super) fn validate(&self) -> Result<()> {
-        let probabilities = [
+        validate_probabilities(&[
             ("traces.methodical", self.methodical),
             ("traces.persistent", self.persistent),
+            ("traces.mix", self.mix),
+            ("traces.persistent_mixing", self.persistent_mixing()),
+            ("traces.wait", self.wait),
             ("traces.give_up", self.give_up),
             ("traces.trail_off", self.trail_off),
             ("traces.slip", self.slip),
             ("traces.untagged", self.untagged),
-        ];
-        for (key, value) in probabilities {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Error::setting(key, format!("is {value}, expected 0 to 1")));
-            }
-        }
+        ])?;
         if self.max_attempts == 0 {
             return Err(Error::setting(
                 "traces.max_attempts",
@@ -97,6 +134,10 @@ impl CountdownTraces {
             ));
         }
         Ok(())
+    }
+
+    fn persistent_mixing(&self) -> f64 {
+        self.persistent_mixing.unwrap_or(self.persistent)
     }
 
     /// Writes the trace of one author.
@@ -107,14 +148,20 @@ impl CountdownTraces {
             (Ending::Answer(answer), true) => {
                 format!("<think>\n{thinking}</think>\n<answer>{answer}</answer>")
             }
-            (Ending::Answer(answer), false) => format!("{thinking}answer {answer}"),
+            (Ending::Answer(answer), false) => {
+                format!("{thinking}{} {answer}", Words::of(goal.language).answer)
+            }
             (Ending::Nothing, true) => format!("<think>\n{thinking}</think>"),
             (Ending::Nothing, false) => thinking,
         }
     }
 
     fn think(&self, goal: &Goal, level: Level, rng: &mut dyn Rng) -> (String, Ending) {
-        let persistent = rng.random_bool(self.persistent);
+        let mixes = happens(self.mix, rng);
+        let persistent = match mixes {
+            true => rng.random_bool(self.persistent_mixing()),
+            false => rng.random_bool(self.persistent),
+        };
         let plan = rng
             .random_bool(self.methodical)
             .then(|| level.every_attempt(&goal.numbers));
@@ -126,18 +173,28 @@ impl CountdownTraces {
             let attempt = planned.next();
             let attempt = attempt.unwrap_or_else(|| impulsive_attempt(goal, level, rng));
             let line = self.work_out(attempt.expression, rng);
+            let words = match mixes && rng.random_bool(0.5) {
+                true => Words::of(goal.language.other()),
+                false => Words::of(goal.language),
+            };
             if line.value == goal.target {
-                thinking.push_str(&format!("{} yes\n", line.steps));
+                thinking.push_str(&format!("{} {}\n", line.steps, words.yes));
                 return (thinking, Ending::Answer(line.expression));
             }
-            thinking.push_str(&format!("{} no\n", line.steps));
+            thinking.push_str(&format!("{} {}", line.steps, words.no));
             let stops = tried >= self.max_attempts;
             if stops || (!persistent && rng.random_bool(self.give_up)) {
+                thinking.push('\n');
                 return (thinking, Ending::Answer(line.expression));
             }
             if !persistent && rng.random_bool(self.trail_off) {
+                thinking.push('\n');
                 return (thinking, Ending::Nothing);
             }
+            if happens(self.wait, rng) {
+                thinking.push_str(&format!(" {}", words.wait));
+            }
+            thinking.push('\n');
         }
     }
 
@@ -161,6 +218,11 @@ impl CountdownTraces {
     }
 }
 
+/// Draws only for what can happen, so that a make-up without it reads as it always did.
+fn happens(probability: f64, rng: &mut dyn Rng) -> bool {
+    probability > 0.0 && rng.random_bool(probability)
+}
+
 /// The first combination that comes to mind and stays in bounds.
 fn impulsive_attempt(goal: &Goal, level: Level, rng: &mut dyn Rng) -> Attempt {
     const DRAWS: usize = 100;
@@ -177,6 +239,7 @@ mod tests {
         Goal {
             numbers: vec![3, 5, 7, 2],
             target: 13,
+            language: Language::English,
         }
     }
 
@@ -219,6 +282,27 @@ mod tests {
         assert!(unanswered > 5, "{unanswered} of 2000 have no answer");
         let gave_up = count(&|trace| trace.contains("no\n</think>\n<answer>"));
         assert!(gave_up > 200, "{gave_up} of 2000 gave up");
+    }
+
+    #[test]
+    fn authors_who_mix_take_words_of_both_languages_and_others_keep_to_the_prompts() {
+        let config = CountdownTraces {
+            mix: 0.5,
+            persistent: 0.0,
+            persistent_mixing: Some(1.0),
+            wait: 0.5,
+            ..CountdownTraces::default()
+        };
+        let traces = traces(&config);
+        let has_chinese = |trace: &&String| ["是", "否", "等等"].iter().any(|w| trace.contains(*w));
+        let (mixed, pure): (Vec<_>, Vec<_>) = traces.iter().partition(has_chinese);
+        assert!((800..1050).contains(&mixed.len()), "{}", mixed.len());
+        assert!(mixed.iter().any(|trace| trace.contains(" no\n")));
+        let waits = |traces: &[&String], word: &str| traces.iter().any(|t| t.contains(word));
+        assert!(waits(&pure, " no wait\n") && waits(&mixed, " 否 等等\n"));
+        let lines = |traces: &[&String]| traces.iter().map(|t| t.lines().count()).sum::<usize>();
+        let mean = |traces: &[&String]| lines(traces) as f64 / traces.len() as f64;
+        assert!(mean(&mixed) > 2.0 * mean(&pure));
     }
 
     #[test]
