@@ -63,7 +63,7 @@ pub struct StageSummary {
 /// Held-out results around reinforcement learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
-    /// Of the model that entered reinforcement learning.
+    /// Of the model that entered reinforcement learning, of those that the last model came from.
     pub before: Evaluation,
     /// Of the last model.
     pub after: Evaluation,
@@ -99,11 +99,11 @@ impl Run<'_> {
         let grading = self.recipe.grading();
         let mut examiner = grading.map(|grading| Examiner::new(self, &workers, grading));
         let mut stages = Vec::new();
+        let compared = self.recipe.first_reinforcement();
         let mut before = None;
         for (index, stage) in self.recipe.stages.iter().enumerate() {
             let origin = self.recipe.origin(index)?;
-            if before.is_none()
-                && matches!(stage, Stage::Grpo(_) | Stage::Ppo(_))
+            if compared == Some(index)
                 && let (Some(model), Some(examiner)) = (self.model(origin), &mut examiner)
             {
                 before = Some(examiner.examine("before", &model)?);
@@ -136,9 +136,9 @@ impl Run<'_> {
         self.model(self.recipe.newest_model(self.recipe.stages.len()))
     }
 
-    fn model(&self, origin: Option<Origin>) -> Option<PathBuf> {
+    fn model(&self, origin: Option<Origin<'_>>) -> Option<PathBuf> {
         match origin? {
-            Origin::Recipe => self.recipe.model.clone(),
+            Origin::Folder { folder, .. } => Some(folder.to_path_buf()),
             Origin::Stage(index) => Some(self.stage_folder(index).join("model")),
         }
     }
@@ -180,7 +180,7 @@ impl Run<'_> {
     fn run_stage(
         &self,
         index: usize,
-        origin: Option<Origin>,
+        origin: Option<Origin<'_>>,
         workers: &Workers,
     ) -> Result<StageSummary> {
         let folder = self.stage_folder(index);
@@ -227,7 +227,7 @@ impl Run<'_> {
         &self,
         context: StageContext<'_>,
         config: &SampleConfig,
-        origin: Origin,
+        origin: Origin<'_>,
         model: &Path,
     ) -> Result<BTreeMap<String, f64>> {
         let loaded = self.load(model)?;
@@ -236,7 +236,7 @@ impl Run<'_> {
             tokenizer: &loaded.tokenizer,
             eos_ids: loaded.eos_ids,
             name: match origin {
-                Origin::Recipe => "model",
+                Origin::Folder { name, .. } => name,
                 Origin::Stage(index) => self.recipe.stages[index].name(),
             },
         };

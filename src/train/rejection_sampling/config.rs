@@ -16,7 +16,7 @@ pub struct SampleConfig {
     /// The stage's name; unset is `sample`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The stage whose model is asked, or `model` for the recipe's; unset is the nearest earlier stage
+    /// The stage whose model is asked, or `model` for the run's first; unset is the nearest earlier stage
     /// that makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -22,7 +22,7 @@ pub struct RlConfig {
     /// The stage's name; unset is its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The stage whose model is trained, or `model` for the recipe's; unset is the nearest earlier
+    /// The stage whose model is trained, or `model` for the run's first; unset is the nearest earlier
     /// stage that makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
