@@ -86,6 +86,7 @@ impl SampleConfig {
         let rubric = Rubric::build(&self.rewards, &RewardContext::default()).map_err(inside)?;
         for reward in &self.rewards {
             reward.validate_parts(&self.task).map_err(inside)?;
+            reward.validate_steps(None).map_err(inside)?;
         }
         self.keep.validate(&key("keep"), &rubric.names())?;
         self.sampling.validate(&key("sampling"))?;

@@ -225,6 +225,8 @@ impl RlConfig {
         Rubric::build(&self.rewards, &RewardContext::default()).map_err(inside)?;
         for reward in &self.rewards {
             reward.validate_parts(&self.task).map_err(inside)?;
+            let steps = Some(self.steps);
+            reward.validate_steps(steps).map_err(inside)?;
         }
         self.sampling.validate(&key("sampling"))?;
         self.loss.validate(&key("loss"))?;
