@@ -8,6 +8,7 @@ mod plan;
 mod references;
 mod toml_overlay;
 mod tune;
+mod win_rates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -199,7 +200,8 @@ impl Recipe {
             self.validate_references(index)?;
             stage.validate(&key)?;
         }
-        self.validate_models()
+        self.validate_models()?;
+        self.validate_win_rates()
     }
 }
 

@@ -262,7 +262,9 @@ impl SampleConfig {
             mixes_reference: false,
             is_scored: false,
             rollouts: Some(asked.rollouts(together, self.samples, &self.sampling, positions)),
-            evaluation: eval.each_stage.then(|| asked.evaluation(eval, positions)),
+            evaluation: eval
+                .evaluates_stages()
+                .then(|| asked.evaluation(eval, positions)),
             stored_bytes: 0,
             data_bytes: 0,
             notes: asked.notes,
