@@ -96,10 +96,11 @@ impl Recipe {
         Rubric::build(&config.rewards, &RewardContext::default())?;
         for reward in &config.rewards {
             reward.validate_parts(grading.task)?;
-            let RewardKind::RewardModel(reward) = &reward.kind else {
+            reward.validate_steps(None)?;
+            let RewardKind::RewardModel(config) = &reward.kind else {
                 continue;
             };
-            let path = reward.model.to_str().and_then(StagePath::parse);
+            let path = config.model.to_str().and_then(StagePath::parse);
             let maker = path.and_then(|path| self.stages.iter().find(|it| it.name() == path.stage));
             let Some(maker) = maker.filter(|maker| !matches!(maker, Stage::RewardModel(_))) else {
                 continue;
@@ -110,7 +111,7 @@ impl Recipe {
                 maker.kind()
             );
             return Err(Error::setting(
-                format!("rewards.{}.model", reward.name),
+                format!("rewards.{}.model", reward.name()),
                 problem,
             ));
         }
