@@ -159,7 +159,7 @@ fn ask(
 
 /// The first `count` held-out problems, or fewer if the task has no more; a generated task may draw
 /// a problem twice, it is asked once.
-fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
+pub(crate) fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
     let problem = |index| task.problem(Split::Test, index);
     if let Some(size) = task.size(Split::Test) {
         return (0..size.min(count) as u64).map(problem).collect();
