@@ -97,10 +97,10 @@ impl Recipe {
         for reward in &config.rewards {
             reward.validate_parts(grading.task)?;
             reward.validate_steps(None)?;
-            let RewardKind::RewardModel(config) = &reward.kind else {
+            let RewardKind::RewardModel(model) = &reward.kind else {
                 continue;
             };
-            let path = config.model.to_str().and_then(StagePath::parse);
+            let path = model.model.to_str().and_then(StagePath::parse);
             let maker = path.and_then(|path| self.stages.iter().find(|it| it.name() == path.stage));
             let Some(maker) = maker.filter(|maker| !matches!(maker, Stage::RewardModel(_))) else {
                 continue;

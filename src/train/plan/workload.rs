@@ -207,7 +207,7 @@ impl RlConfig {
             tokenizer,
         )?;
         let prompts = asked.prompts;
-        let together = self.groups_per_batch().min(self.prompts_per_step) * self.group_size;
+        let together = self.completions_together();
         let worst = self.worst_case(prompts, positions);
         Ok(Workload {
             lora: self.lora.as_ref(),
