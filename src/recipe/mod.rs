@@ -8,7 +8,9 @@ mod plan;
 mod references;
 mod toml_overlay;
 mod tune;
+mod win_rates;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -48,9 +50,13 @@ pub struct Recipe {
     /// Steps between saved states.
     #[serde(default = "default_save_every")]
     pub save_every: usize,
-    /// The model folder that the first stage reads, unless it makes a model itself.
+    /// The model folder that the first stage reads, unless it makes a model itself; `from = "model"` names
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// Further model folders, by the names that `from` calls them: the student of a distillation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, PathBuf>,
     /// How models are evaluated on held-out problems: before and after reinforcement learning, by
     /// the task of its last stage.
     #[serde(default)]
@@ -177,12 +183,7 @@ impl Recipe {
         }
         for (index, stage) in self.stages.iter().enumerate() {
             let key = format!("stage.{}", stage.name());
-            let makes_model = matches!(stage, Stage::Pretrain(_));
             self.origin(index)?;
-            if makes_model && (index > 0 || self.model.is_some()) {
-                let problem = "makes a new model, so it must come first, and without `model`";
-                return Err(Error::setting(key, problem));
-            }
             if !is_folder_name(stage.name()) {
                 let problem = "must be a folder's name: letters, digits, `-`, `_` and `.`";
                 return Err(Error::setting(format!("{key}.name"), problem));
@@ -192,14 +193,15 @@ impl Recipe {
                 let problem = "two stages of this name, give each its own `name`";
                 return Err(Error::setting(key, problem));
             }
-            if stage.name() == lineage::RECIPES_MODEL {
-                let problem = "is what `from` calls the recipe's model, expected another name";
+            if stage.name() == lineage::FIRST_MODEL {
+                let problem = "is what `from` calls the run's first model, expected another name";
                 return Err(Error::setting(format!("{key}.name"), problem));
             }
             self.validate_references(index)?;
             stage.validate(&key)?;
         }
-        Ok(())
+        self.validate_models()?;
+        self.validate_win_rates()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a recipe needs of memory, before anything starts: no weights are read, no device is opened.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
@@ -16,11 +18,20 @@ struct Start {
     tokenizer: Rc<Tokenizer>,
 }
 
+impl Start {
+    fn load(folder: &Path) -> Result<Self> {
+        Ok(Self {
+            model: ModelConfig::load(folder)?,
+            tokenizer: Rc::new(Tokenizer::load(folder)?),
+        })
+    }
+}
+
 impl Recipe {
     /// What every stage needs on `machine`.
     ///
     /// Of the models that stages make only the shapes are foretold, of the data that they make only
-    /// that it is as large as settings allow; the recipe's model folder and all other data must be
+    /// that it is as large as settings allow; the recipe's model folders and all other data must be
     /// there.
     ///
     /// # Errors
@@ -42,13 +53,7 @@ impl Recipe {
         &self,
         visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
     ) -> Result<()> {
-        let given = match &self.model {
-            Some(folder) => Some(Start {
-                model: ModelConfig::load(folder)?,
-                tokenizer: Rc::new(Tokenizer::load(folder)?),
-            }),
-            None => None,
-        };
+        let mut given: HashMap<&Path, Start> = HashMap::new();
         let mut made: Vec<Option<Start>> = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
             if let Stage::Pretrain(config) = stage {
@@ -64,14 +69,17 @@ impl Recipe {
                 continue;
             }
             let start = match self.origin(index)? {
-                Some(Origin::Stage(earlier)) => made[earlier].as_ref(),
-                Some(Origin::Recipe) | None => given.as_ref(),
+                Some(Origin::Stage(earlier)) => made[earlier].clone(),
+                Some(Origin::Folder { folder, .. }) => Some(match given.get(folder) {
+                    Some(start) => start.clone(),
+                    None => given.entry(folder).or_insert(Start::load(folder)?).clone(),
+                }),
+                None => None,
             };
             let no_model =
                 || Error::setting("model", "unset, the first stage needs a model folder");
-            let start = start.ok_or_else(no_model)?;
-            self.visit_stage(stage, start, visit)?;
-            let mut model = start.clone();
+            let mut model = start.ok_or_else(no_model)?;
+            self.visit_stage(stage, &model, visit)?;
             // Stages write their models as f32.
             model.model.dtype = WeightDtype::F32;
             made.push(stage.makes_language_model().then_some(model));

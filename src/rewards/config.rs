@@ -121,11 +121,33 @@ impl RewardKind {
         }
     }
 
-    /// Builds the reward with what it needs of `context`.
+    /// The kind as recipes name it, the reward's name unless it is given another.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accuracy { .. } => "accuracy",
+            Self::Format { .. } => "format",
+            Self::Math { .. } => "math",
+            Self::SoftOverlong { .. } => "soft_overlong",
+            Self::LanguageConsistency(_) => "language_consistency",
+            Self::TagCount { .. } => "tag_count",
+            Self::ReasoningSteps(_) => "reasoning_steps",
+            Self::CodeFormat(_) => "code_format",
+            Self::Repetition(_) => "repetition",
+            Self::Length(_) => "length",
+            Self::Cosine(_) => "cosine",
+            Self::JsonSchema(_) => "json_schema",
+            Self::ToolCall(_) => "tool_call",
+            Self::Code(_) => "code",
+            Self::RewardModel(_) => "reward_model",
+            Self::LlmJudge(_) => "llm_judge",
+        }
+    }
+
+    /// Builds the reward `name` with what it needs of `context`.
     ///
     /// # Errors
     /// When a setting is out of range, its key is named, and when a model cannot be loaded.
-    pub fn build(&self, context: &RewardContext<'_>) -> Result<Box<dyn Reward>> {
+    pub fn build(&self, name: &str, context: &RewardContext<'_>) -> Result<Box<dyn Reward>> {
         let accuracy = |answer| Accuracy::new(answer, context.verifier.clone());
         Ok(match self {
             Self::Accuracy { answer, .. } => Box::new(accuracy(*answer)),
@@ -150,8 +172,8 @@ impl RewardKind {
             Self::JsonSchema(config) => Box::new(JsonSchema::new(config)?),
             Self::ToolCall(config) => Box::new(ToolCall::new(config)),
             Self::Code(config) => Box::new(Code::new(config)?),
-            Self::RewardModel(config) => Box::new(ModelReward::new(config, context)?),
-            Self::LlmJudge(config) => Box::new(LlmJudge::new(config, context)?),
+            Self::RewardModel(config) => Box::new(ModelReward::new(name, config, context)?),
+            Self::LlmJudge(config) => Box::new(LlmJudge::new(name, config, context)?),
         })
     }
 }
@@ -171,7 +193,8 @@ impl Rubric {
         }
         let mut rubric = Self::default();
         for config in configs {
-            rubric.push(config.weight(), config.build(context)?)?;
+            let reward = config.build(context)?;
+            rubric.push(config.name(), config.weight(), config.from_step, reward)?;
         }
         Ok(rubric)
     }

@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 pub use self::config::LlmJudgeConfig;
+use self::config::key;
 use self::endpoint::{Endpoint, request};
 use self::prompt::{DEFAULT_TEMPLATE, Template};
 use self::transcript::{RequestHash, Transcript};
@@ -27,6 +28,7 @@ use crate::error::{Error, Result};
 
 /// A judge's verdict as a reward.
 pub struct LlmJudge {
+    name: String,
     config: LlmJudgeConfig,
     template: Template,
     /// None where rewards are only checked.
@@ -46,25 +48,26 @@ type Requests = BTreeMap<RequestHash, Value>;
 type Failures = HashMap<RequestHash, String>;
 
 impl LlmJudge {
-    /// The judge of `config`, which is asked if `context` has a folder for the transcript.
+    /// The judge `name` of `config`, which is asked if `context` has a folder for the transcript.
     ///
     /// # Errors
     /// When a setting is out of range, the key's variable is not set, or the transcript is broken.
-    pub fn new(config: &LlmJudgeConfig, context: &RewardContext<'_>) -> Result<Self> {
-        config.validate()?;
+    pub fn new(name: &str, config: &LlmJudgeConfig, context: &RewardContext<'_>) -> Result<Self> {
+        config.validate(name)?;
         let template = config.prompt.as_deref().unwrap_or(DEFAULT_TEMPLATE);
         let service = match context.folder {
             Some(folder) => {
-                let path = folder.join(format!("judge-{}.jsonl", config.name));
+                let path = folder.join(format!("judge-{name}.jsonl"));
                 Some(Service {
-                    endpoint: Endpoint::open(config)?,
+                    endpoint: Endpoint::open(name, config)?,
                     transcript: Mutex::new(Transcript::open(&path)?),
                 })
             }
             None => None,
         };
         Ok(Self {
-            template: Template::new(template, &config.key("prompt"))?,
+            name: name.to_owned(),
+            template: Template::new(template, &key(name, "prompt"))?,
             config: config.clone(),
             service,
         })
@@ -80,7 +83,7 @@ impl LlmJudge {
 
     fn failure(&self, problem: impl Into<String>) -> Error {
         Error::Reward {
-            reward: self.config.name.clone(),
+            reward: self.name.clone(),
             problem: problem.into(),
         }
     }
@@ -88,7 +91,7 @@ impl LlmJudge {
 
 impl Reward for LlmJudge {
     fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {

@@ -15,9 +15,6 @@ pub struct ModelRewardConfig {
     /// Factor in the sum of rewards.
     #[serde(default = "one")]
     pub weight: f64,
-    /// Its name in metrics and samples, so that a rubric can hold several.
-    #[serde(default = "default_name")]
-    pub name: String,
     /// The reward model's folder: what a `reward_model` stage wrote, or another with one label of
     /// Hugging Face's `…ForSequenceClassification`.
     pub model: PathBuf,
@@ -46,29 +43,26 @@ fn one() -> f64 {
     1.0
 }
 
-fn default_name() -> String {
-    "reward_model".into()
-}
-
 /// A reward model's score as a reward.
 pub struct ModelReward {
+    name: String,
     config: ModelRewardConfig,
     /// None where rewards are only checked.
     scorer: Option<Box<dyn Scorer>>,
 }
 
 impl ModelReward {
-    /// The reward of `config`, with its model if `context` loads models.
+    /// The reward `name` of `config`, with its model if `context` loads models.
     ///
     /// # Errors
     /// When a setting is out of range or the model cannot be loaded.
-    pub fn new(config: &ModelRewardConfig, context: &RewardContext<'_>) -> Result<Self> {
-        let name = &config.name;
+    pub fn new(
+        name: &str,
+        config: &ModelRewardConfig,
+        context: &RewardContext<'_>,
+    ) -> Result<Self> {
         let fault =
             |field: &str, problem: &str| Error::setting(format!("rewards.{name}.{field}"), problem);
-        if name.trim().is_empty() {
-            return Err(fault("name", "is empty, expected a name"));
-        }
         if !config.mean.is_finite() {
             return Err(fault("mean", "must be finite"));
         }
@@ -77,6 +71,7 @@ impl ModelReward {
         }
         let scorers = context.scorers;
         Ok(Self {
+            name: name.to_owned(),
             config: config.clone(),
             scorer: scorers.map(|scorers| scorers.load(config)).transpose()?,
         })
@@ -94,7 +89,7 @@ impl ModelReward {
 
 impl Reward for ModelReward {
     fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     fn score(&self, attempt: &Attempt<'_>) -> Result<Option<f64>> {
@@ -106,7 +101,7 @@ impl Reward for ModelReward {
         let Some(scorer) = &self.scorer else {
             let missing = || {
                 Err(Error::Reward {
-                    reward: self.config.name.clone(),
+                    reward: self.name.clone(),
                     problem: "no model is loaded here".into(),
                 })
             };
@@ -188,14 +183,12 @@ mod tests {
             scorers: Some(&Bytes),
             ..RewardContext::default()
         };
-        let reward = |settings| ModelReward::new(&config(settings), &context).unwrap();
+        let reward = |name, settings| ModelReward::new(name, &config(settings), &context).unwrap();
         let rubric = Rubric::default()
-            .with(1.0, reward("mean = 1.0\nscale = 2.0"))
-            .and_then(|rubric| {
-                rubric.with(1.0, reward("name = 'safe'\nmean = 2.0\nsigmoid = true"))
-            })
+            .with(1.0, reward("helpful", "mean = 1.0\nscale = 2.0"))
+            .and_then(|rubric| rubric.with(1.0, reward("safe", "mean = 2.0\nsigmoid = true")))
             .unwrap();
-        assert_eq!(rubric.names(), ["reward_model", "safe"]);
+        assert_eq!(rubric.names(), ["helpful", "safe"]);
         let problem = problem();
         let [first, second] =
             [["22", "333"], ["", "4444"]].map(|texts| texts.map(|text| attempt(&problem, text)));
@@ -207,21 +200,19 @@ mod tests {
         assert!((totals[1].unwrap() - 1.731_058_579).abs() < 1e-8);
         assert_eq!(totals[2], None);
         assert!((totals[3].unwrap() - 2.380_797_078).abs() < 1e-8);
-        assert_eq!(
-            graded[1][0].errors[0],
-            "reward `reward_model`: model: empty"
-        );
+        assert_eq!(graded[1][0].errors[0], "reward `helpful`: model: empty");
     }
 
     #[test]
     fn a_reward_without_its_model_is_checked_and_fails_when_asked() {
         let context = RewardContext::default();
-        let reward = ModelReward::new(&config(""), &context).unwrap();
+        let reward = ModelReward::new("helpful", &config(""), &context).unwrap();
         let error = reward.score(&attempt(&problem(), "a")).unwrap_err();
         assert!(error.to_string().contains("no model is loaded"), "{error}");
         for (line, field) in [("scale = 0.0", "scale"), ("mean = nan", "mean")] {
-            let error = ModelReward::new(&config(line), &context).err().unwrap();
-            let key = format!("`rewards.reward_model.{field}`");
+            let reward = ModelReward::new("helpful", &config(line), &context);
+            let error = reward.err().unwrap();
+            let key = format!("`rewards.helpful.{field}`");
             assert!(error.to_string().starts_with(&key), "{error}");
         }
     }

@@ -1,5 +1,7 @@
 //! A rubric: named, weighted rewards and their sum.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Reward};
@@ -11,9 +13,15 @@ pub struct Rubric {
     parts: Vec<Part>,
 }
 
+#[derive(Clone)]
 struct Part {
+    name: String,
     weight: f64,
-    reward: Box<dyn Reward>,
+    /// The first step, from 1, at which the reward counts; 0 is from the start.
+    from_step: usize,
+    /// Whether it counts.
+    counts: bool,
+    reward: Arc<dyn Reward>,
 }
 
 /// What one completion earned.
@@ -61,7 +69,7 @@ impl Graded {
             self.total = Some(self.total.unwrap_or(0.0) + part.weight * score);
         }
         self.parts.push(GradedPart {
-            name: part.reward.name().to_string(),
+            name: part.name.clone(),
             score,
         });
     }
@@ -79,18 +87,37 @@ impl Rubric {
     /// # Errors
     /// When the weight is not finite or a reward of that name is there already.
     pub fn with(mut self, weight: f64, reward: impl Reward + 'static) -> Result<Self> {
-        self.push(weight, Box::new(reward))?;
+        let name = reward.name().to_owned();
+        self.push(&name, weight, 0, Box::new(reward))?;
         Ok(self)
     }
 
     /// The rewards' names, in order.
     pub fn names(&self) -> Vec<&str> {
-        self.parts.iter().map(|part| part.reward.name()).collect()
+        self.parts.iter().map(|part| part.name.as_str()).collect()
     }
 
     /// The rewards' weights, in order.
     pub fn weights(&self) -> Vec<f64> {
         self.parts.iter().map(|part| part.weight).collect()
+    }
+
+    /// The rubric at a step of training, from 1: rewards that count later are not asked and do not apply.
+    /// Apart from steps all rewards count.
+    pub fn at_step(&self, step: usize) -> Self {
+        let at_step = |part: &Part| Part {
+            counts: step >= part.from_step,
+            ..part.clone()
+        };
+        Self {
+            parts: self.parts.iter().map(at_step).collect(),
+        }
+    }
+
+    /// How many rewards count at a step of training, from 1.
+    pub fn counting(&self, step: usize) -> usize {
+        let parts = self.parts.iter();
+        parts.filter(|part| step >= part.from_step).count()
     }
 
     /// Scores `attempt` by every reward, as a group of one; see [`Rubric::grade_group`].
@@ -121,17 +148,29 @@ impl Rubric {
         all.into_iter().map(settled).collect()
     }
 
-    pub(super) fn push(&mut self, weight: f64, reward: Box<dyn Reward>) -> Result<()> {
-        let name = reward.name();
+    /// Adds `reward` as `name`, which counts from step `from_step` on.
+    pub(super) fn push(
+        &mut self,
+        name: &str,
+        weight: f64,
+        from_step: usize,
+        reward: Box<dyn Reward>,
+    ) -> Result<()> {
         if !weight.is_finite() {
             let problem = format!("weight {weight} is not finite");
             return Err(Error::setting(format!("rewards.{name}.weight"), problem));
         }
         if self.names().contains(&name) {
-            let problem = "named twice, expected rewards of distinct names";
+            let problem = "there are two rewards of this name, give one of them another by `name`";
             return Err(Error::setting(format!("rewards.{name}"), problem));
         }
-        self.parts.push(Part { weight, reward });
+        self.parts.push(Part {
+            name: name.to_owned(),
+            weight,
+            from_step,
+            counts: true,
+            reward: Arc::from(reward),
+        });
         Ok(())
     }
 }
@@ -139,6 +178,10 @@ impl Rubric {
 impl Part {
     /// The reward's score of each attempt, its failures under its own name.
     fn scores(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+        if !self.counts {
+            let none = |group: &&[Attempt<'_>]| group.iter().map(|_| Ok(None)).collect();
+            return groups.iter().map(none).collect();
+        }
         let mut scores = self.reward.score_groups(groups).into_iter();
         let of_group =
             |group: &&[Attempt<'_>]| self.of_group(group, scores.next().unwrap_or_default());
@@ -171,7 +214,7 @@ impl Part {
             Ok(Some(score)) if !score.is_finite() => {
                 Err(self.failure(format!("score {score} is not finite")))
             }
-            Err(error @ Error::Reward { .. }) => Err(error),
+            Err(Error::Reward { problem, .. }) => Err(self.failure(problem)),
             Err(error) => Err(self.failure(error.to_string())),
             Ok(score) => Ok(score),
         }
@@ -179,7 +222,7 @@ impl Part {
 
     fn failure(&self, problem: String) -> Error {
         Error::Reward {
-            reward: self.reward.name().to_string(),
+            reward: self.name.clone(),
             problem,
         }
     }
@@ -312,12 +355,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reward_is_not_asked_before_its_step_and_does_not_apply() {
+        // `late` fails whenever it is asked.
+        let mut rubric = Rubric::default()
+            .with(1.0, Fixed("format", Ok(Some(1.0))))
+            .unwrap();
+        let late = Box::new(Fixed("late", Err("asked")));
+        rubric.push("late", 1.0, 3, late).unwrap();
+        let grade = |rubric: Rubric| rubric.grade(&attempt(&problem(), "!"));
+        assert_eq!((rubric.counting(2), rubric.counting(3)), (1, 2));
+        let before = grade(rubric.at_step(2));
+        assert_eq!((before.total, before.errors.len()), (Some(1.0), 0));
+        assert_eq!(before.scores(), [Some(1.0), None]);
+        assert_eq!(before.parts[1].name, "late");
+        for counted in [rubric.at_step(3), rubric.at_step(2).at_step(4), rubric] {
+            assert_eq!(grade(counted).errors, ["reward `late`: `timeout`: asked"]);
+        }
+    }
+
+    #[test]
+    fn before_every_reward_counts_a_completion_has_no_total() {
+        let mut rubric = Rubric::default();
+        let late = Box::new(Fixed("late", Ok(Some(1.0))));
+        rubric.push("late", 1.0, 2, late).unwrap();
+        let graded = rubric.at_step(1).grade(&attempt(&problem(), "!"));
+        assert_eq!((graded.total, graded.scores()), (None, vec![None]));
+        assert!(graded.errors.is_empty());
+    }
+
+    #[test]
     fn two_rewards_of_one_name_are_refused() {
         let rubric = Rubric::default().with(1.0, Fixed("a", Ok(None))).unwrap();
         let error = rubric.with(1.0, Fixed("a", Ok(None))).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "`rewards.a`: named twice, expected rewards of distinct names"
+            "`rewards.a`: there are two rewards of this name, give one of them another by `name`"
         );
     }
 

@@ -210,13 +210,13 @@ impl Audit {
 fn split_off_models(rewards: &[RewardConfig]) -> (Vec<RewardConfig>, Vec<String>) {
     let mut notes = Vec::new();
     let reason = |reward: &RewardConfig| match &reward.kind {
-        RewardKind::RewardModel(config) => Some(format!(
+        RewardKind::RewardModel(_) => Some(format!(
             "reward `{}` is left out: it is a model, not a rule",
-            config.name
+            reward.name()
         )),
-        RewardKind::LlmJudge(config) => Some(format!(
+        RewardKind::LlmJudge(_) => Some(format!(
             "reward `{}` is left out: it would ask a judge over HTTP",
-            config.name
+            reward.name()
         )),
         _ => None,
     };

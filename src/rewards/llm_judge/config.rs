@@ -19,9 +19,6 @@ pub struct LlmJudgeConfig {
     /// Factor in the sum of rewards.
     #[serde(default = "one")]
     pub weight: f64,
-    /// Its name in metrics and samples, and in its transcript's: letters, digits, `-` and `_`.
-    #[serde(default = "default_name")]
-    pub name: String,
     /// The service's address, as `https://host/v1`; `/chat/completions` is put after it if it is not
     /// there.
     pub url: String,
@@ -61,10 +58,6 @@ fn one() -> f64 {
     1.0
 }
 
-fn default_name() -> String {
-    "llm_judge".into()
-}
-
 fn default_scores() -> ScoredPart {
     ScoredPart::Answer
 }
@@ -85,22 +78,18 @@ fn default_concurrency() -> usize {
     8
 }
 
-impl LlmJudgeConfig {
-    /// The dotted key of a setting.
-    pub(super) fn key(&self, field: &str) -> String {
-        format!("rewards.{}.{field}", self.name)
-    }
+/// The dotted key of a setting of the reward `name`.
+pub(super) fn key(name: &str, field: &str) -> String {
+    format!("rewards.{name}.{field}")
+}
 
-    /// Checks the ranges.
+impl LlmJudgeConfig {
+    /// Checks the ranges; the reward is called `name`.
     ///
     /// # Errors
     /// Names the first value out of range.
-    pub(super) fn validate(&self) -> Result<()> {
-        let fault = |field: &str, problem: &str| Err(Error::setting(self.key(field), problem));
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        if self.name.is_empty() || !self.name.chars().all(is_plain) {
-            return fault("name", "must be of letters, digits, `-` and `_`");
-        }
+    pub(super) fn validate(&self, name: &str) -> Result<()> {
+        let fault = |field: &str, problem: &str| Err(Error::setting(key(name, field), problem));
         if !is_web_address(&self.url) {
             return fault("url", "must be an address such as `https://host/v1`");
         }

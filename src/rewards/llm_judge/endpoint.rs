@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
 
-use super::LlmJudgeConfig;
+use super::{LlmJudgeConfig, key};
 use crate::error::{Error, Result};
 
 /// Longest body of a response that is read, in bytes.
@@ -49,12 +49,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the variable is not set; the setting is named.
-    pub(super) fn open(config: &LlmJudgeConfig) -> Result<Self> {
+    pub(super) fn open(name: &str, config: &LlmJudgeConfig) -> Result<Self> {
         let authorization = match &config.api_key_env {
             Some(variable) => {
                 let key = std::env::var(variable).map_err(|_| {
                     let problem = format!("the environment variable `{variable}` is not set");
-                    Error::setting(config.key("api_key_env"), problem)
+                    Error::setting(key(name, "api_key_env"), problem)
                 })?;
                 Some(format!("Bearer {}", key.trim()))
             }

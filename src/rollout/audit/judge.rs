@@ -10,7 +10,7 @@ pub(super) struct Judge {
 
 /// A reward for right answers.
 struct Correctness {
-    name: &'static str,
+    name: String,
     /// Whether its settings ask for credit for a part: then only all of it is for a right answer.
     is_partial: bool,
 }
@@ -19,17 +19,17 @@ impl Judge {
     /// A judge of what `rewards` gave.
     pub(super) fn new(rewards: &[RewardConfig]) -> Self {
         let correctness = rewards.iter().filter_map(|reward| {
-            let (name, is_partial) = match &reward.kind {
-                RewardKind::Accuracy { .. } => ("accuracy", false),
-                RewardKind::Math { .. } => ("math", false),
-                RewardKind::JsonSchema(config) => ("json_schema", config.misfit > 0.0),
-                RewardKind::ToolCall(config) => {
-                    ("tool_call", config.credit == ToolCallCredit::Partial)
-                }
-                RewardKind::Code(config) => ("code", config.partial),
+            let is_partial = match &reward.kind {
+                RewardKind::Accuracy { .. } | RewardKind::Math { .. } => false,
+                RewardKind::JsonSchema(config) => config.misfit > 0.0,
+                RewardKind::ToolCall(config) => config.credit == ToolCallCredit::Partial,
+                RewardKind::Code(config) => config.partial,
                 _ => return None,
             };
-            Some(Correctness { name, is_partial })
+            Some(Correctness {
+                name: reward.name().to_owned(),
+                is_partial,
+            })
         });
         Self {
             correctness: correctness.collect(),

@@ -16,7 +16,7 @@ pub struct SampleConfig {
     /// The stage's name; unset is `sample`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The stage whose model is asked, or `model` for the recipe's; unset is the nearest earlier stage
+    /// The stage whose model is asked, or `model` for the run's first; unset is the nearest earlier stage
     /// that makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -86,6 +86,7 @@ impl SampleConfig {
         let rubric = Rubric::build(&self.rewards, &RewardContext::default()).map_err(inside)?;
         for reward in &self.rewards {
             reward.validate_parts(&self.task).map_err(inside)?;
+            reward.validate_steps(None).map_err(inside)?;
         }
         self.keep.validate(&key("keep"), &rubric.names())?;
         self.sampling.validate(&key("sampling"))?;

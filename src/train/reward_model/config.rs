@@ -18,7 +18,7 @@ pub struct RewardModelConfig {
     /// The stage's name; unset is `reward_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The stage whose model is trained, or `model` for the recipe's; unset is the nearest earlier
+    /// The stage whose model is trained, or `model` for the run's first; unset is the nearest earlier
     /// stage that makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -6,6 +6,7 @@ use super::state::{Actors, RlProgress};
 use crate::data::Problem;
 use crate::error::Result;
 use crate::generation::Engine;
+use crate::rewards::Rubric;
 use crate::rollout::{Curriculum, Picked, RolloutGroup, Rollouter, teaches};
 use crate::seed::Seed;
 use crate::tasks::Split;
@@ -107,7 +108,7 @@ impl Rl<'_> {
         first: usize,
         journal: &mut Journal,
     ) -> Result<Option<Vec<RolloutGroup>>> {
-        let rollouter = self.rollouter();
+        let rollouter = self.rollouter(&self.rubric);
         let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
         let rollouts = journal.recall(&requests)?;
         Ok(rollouts.map(|rollouts| rollouter.groups(problems, &requests, rollouts)))
@@ -122,7 +123,9 @@ impl Rl<'_> {
         first: usize,
         journal: &mut Journal,
     ) -> Result<Vec<RolloutGroup>> {
-        let rollouter = self.rollouter();
+        // `step` counts those done.
+        let rubric = self.rubric.at_step(step + 1);
+        let rollouter = self.rollouter(&rubric);
         let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
         let decoder = actors.policy.decoder().frozen();
         let engine = Engine::new(&decoder, self.eos_ids.clone(), self.context.workers);
@@ -132,11 +135,11 @@ impl Rl<'_> {
         Ok(rollouter.groups(problems, &requests, rollouts))
     }
 
-    fn rollouter(&self) -> Rollouter<'_> {
+    fn rollouter<'a>(&'a self, rubric: &'a Rubric) -> Rollouter<'a> {
         Rollouter {
             tokenizer: self.tokenizer,
             template: self.config.template,
-            rubric: &self.rubric,
+            rubric,
             group_size: self.config.group_size,
         }
     }
