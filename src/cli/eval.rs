@@ -226,6 +226,11 @@ fn describe(task: &str, evaluation: &Evaluation) -> String {
     row("with self-checks", &|e| {
         alone(e.self_check_share.unwrap_or(0.0))
     });
+    if evaluation.language_consistency.is_some() {
+        row("in its language", &|e| {
+            alone(e.language_consistency.unwrap_or(0.0))
+        });
+    }
     format!(
         "{table}\n{} problems, {k} samples each\n",
         evaluation.problems
@@ -271,6 +276,7 @@ mod tests {
             truncated: 0.0,
             self_checks: Some(1.5),
             self_check_share: Some(0.5),
+            language_consistency: Some(0.75),
             pass_at_1_of_parts: BTreeMap::new(),
             other_shots,
         };
@@ -285,6 +291,7 @@ mod tests {
             "pass@1              0.500  0.100 to 0.900    0.250  0.100 to 0.900\n",
             "pass@4              1.000                    1.000\n",
             "self-checks         1.500                    1.500\n",
+            "in its language     0.750                    0.750\n",
         ] {
             assert!(both.contains(line), "{both}");
         }

@@ -226,6 +226,7 @@ fn further_results(eval: &Evaluation) -> Vec<(String, f64)> {
     let checks = [
         ("self-checks", eval.self_checks),
         ("with self-checks", eval.self_check_share),
+        ("language consistency", eval.language_consistency),
     ];
     let checks = checks.into_iter();
     let checks = checks.filter_map(|(name, value)| Some((name.to_string(), value?)));

@@ -82,6 +82,12 @@ impl LanguageConsistency {
     pub fn new(target: TargetLanguage) -> Self {
         Self { target }
     }
+
+    /// The share of the words in the reasoning of `completion` that are in `language`, 0 to 1.
+    pub fn share(language: Language, completion: &str) -> f64 {
+        let words = language.count(reasoning(completion));
+        words.target as f64 / words.all.max(1) as f64
+    }
 }
 
 impl Reward for LanguageConsistency {
@@ -93,8 +99,7 @@ impl Reward for LanguageConsistency {
         let Some(target) = self.target.of(&attempt.problem.prompt) else {
             return Ok(None);
         };
-        let words = target.count(reasoning(attempt.completion));
-        Ok(Some(words.target as f64 / words.all.max(1) as f64))
+        Ok(Some(Self::share(target, attempt.completion)))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Problem, PromptTemplate};
 use crate::error::Result;
 use crate::generation::{Completion, Engine};
-use crate::rewards::{Accuracy, Format, Rubric};
+use crate::rewards::{Accuracy, Format, LanguageConsistency, Rubric, TargetLanguage};
 use crate::seed::Seed;
 use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
@@ -71,6 +71,10 @@ pub struct Evaluation {
     /// Share of completions with any self-check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_check_share: Option<f64>,
+    /// Share of the reasoning's words that are in the prompt's language, on average; none where no
+    /// prompt has words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_consistency: Option<f64>,
     /// `pass@1` of each part of a mixture.
     #[serde(rename = "parts", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pass_at_1_of_parts: BTreeMap<String, f64>,
@@ -204,6 +208,8 @@ struct Tally {
     truncated: usize,
     /// Of each problem's completions.
     self_checks: Vec<SelfCheckStats>,
+    /// Of each completion to a prompt with words.
+    language_consistency: Vec<f64>,
     completions: Vec<HeldOutCompletion>,
 }
 
@@ -220,6 +226,11 @@ impl Tally {
         self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
         let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
         self.self_checks.push(SelfCheckStats::of(texts));
+        if let Some(language) = TargetLanguage::Prompt.of(&group.problem.prompt) {
+            let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
+            let shares = texts.map(|text| LanguageConsistency::share(language, text));
+            self.language_consistency.extend(shares);
+        }
         let written = HeldOutCompletion::of_group(self.problems - 1, group, right);
         self.completions.extend(written);
         Ok(())
@@ -278,6 +289,8 @@ impl Tally {
             truncated: self.truncated as f64 / completions,
             self_checks: checks(|stats| stats.mean),
             self_check_share: checks(|stats| stats.share),
+            language_consistency: (!self.language_consistency.is_empty())
+                .then(|| mean(&self.language_consistency)),
             pass_at_1_of_parts: of_parts
                 .map(|(part, shares)| (part.clone(), mean(shares)))
                 .collect(),
@@ -367,6 +380,23 @@ mod tests {
             (0.0..2.0 / 3.0).contains(&low) && high == 1.0,
             "{low} {high}"
         );
+    }
+
+    #[test]
+    fn language_consistency_is_of_prompts_with_words() {
+        let mut tally = Tally::default();
+        let accuracy = Accuracy::new(AnswerSource::default(), None);
+        let asked = |prompt: &str, texts| {
+            let mut group = group("a", Value::Null, texts);
+            group.problem.prompt = Prompt::Text(prompt.into());
+            group
+        };
+        let english = asked("Make a sum", ["yes</think>", "yes 是 no 否</think>"]);
+        tally.add(english, &accuracy).unwrap();
+        tally.add(asked("1+1", ["是", "是"]), &accuracy).unwrap();
+        let found = tally.finish(2, Seed::new(1)).evaluation;
+        // 1 and 2 of 4 words, beside the word of the tag.
+        assert_eq!(found.language_consistency, Some((1.0 + 3.0 / 5.0) / 2.0));
     }
 
     #[test]
