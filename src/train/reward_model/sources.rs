@@ -59,6 +59,10 @@ impl Source {
         seed: Seed,
     ) -> Result<Vec<Self>> {
         let task = config.build()?;
+        let wanted = match loss {
+            RewardLossKind::Pairwise => "preferences",
+            RewardLossKind::Pointwise => "labels",
+        };
         let mut sources = Vec::new();
         let mut index = 0;
         let mut given_up = match task.size(Split::Train) {
@@ -67,19 +71,14 @@ impl Source {
         };
         while sources.len() < examples && index < given_up {
             let problem = task.problem(Split::Train, index);
+            let source = Self::of_problem(task.as_ref(), &problem, loss, seed.child(index))?;
             index += 1;
-            if let Some(source) =
-                Self::of_problem(task.as_ref(), &problem, loss, seed.child(index))?
-            {
+            if let Some(source) = source {
                 sources.push(source);
                 given_up = index + PATIENCE;
             }
         }
         if sources.len() < examples {
-            let wanted = match loss {
-                RewardLossKind::Pairwise => "preferences",
-                RewardLossKind::Pointwise => "labels",
-            };
             let problem = format!(
                 "`{}` has {} {wanted} for its first {index} problems, expected a task whose \
                  annotators give {examples}, as `notes`",
