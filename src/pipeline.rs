@@ -3,10 +3,12 @@
 //! A run's folder: `recipe.toml` (resolved), `versions.json`, one folder a stage (`01-pretrain`: its
 //! `metrics.jsonl`, `samples.jsonl`, `first_seen.jsonl`, `states`, `rollouts` and, once done, `model`, `adapter`
 //! and `done.json`),
-//! `eval-before.json`, `eval-after.json`, one more a stage if asked for, and `summary.json`. What is there is not
-//! done again.
+//! `eval-before.json`, `eval-after.json`, one more a stage if asked for, beside the first of each model
+//! its completions (`eval-before.jsonl`), `win-rate-NAME.json` and `summary.json`. What is there is not done
+//! again.
 
 mod held_out;
+mod win_rates;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +28,7 @@ use crate::model::{Adapter, Decoder, WeightDtype};
 use crate::progress::Screen;
 use crate::recipe::{self, Origin, Recipe, Stage};
 use crate::rewards::AddedReward;
-use crate::rollout::Evaluation;
+use crate::rollout::{Evaluation, WinRate};
 use crate::stop::Stop;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
@@ -42,6 +44,9 @@ pub struct Summary {
     pub stages: Vec<StageSummary>,
     /// Held-out results; none without reinforcement learning.
     pub eval: Option<HeldOut>,
+    /// Models that were compared with each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub win_rates: Vec<WinRate>,
 }
 
 /// What one stage did.
@@ -55,7 +60,7 @@ pub struct StageSummary {
     pub seconds: f64,
     /// Its last figures.
     pub metrics: BTreeMap<String, f64>,
-    /// Held-out results of the model it made, if every stage's is evaluated.
+    /// Held-out results of the model it made, if every stage's is evaluated or this one's compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<Evaluation>,
 }
@@ -101,7 +106,7 @@ impl Run<'_> {
         let mut stages = Vec::new();
         let compared = self.recipe.first_reinforcement();
         let mut before = None;
-        for (index, stage) in self.recipe.stages.iter().enumerate() {
+        for index in 0..self.recipe.stages.len() {
             let origin = self.recipe.origin(index)?;
             if compared == Some(index)
                 && let (Some(model), Some(examiner)) = (self.model(origin), &mut examiner)
@@ -109,8 +114,7 @@ impl Run<'_> {
                 before = Some(examiner.examine("before", &model)?);
             }
             let mut summary = self.run_stage(index, origin, &workers)?;
-            if self.recipe.eval.each_stage
-                && stage.makes_language_model()
+            if self.recipe.evaluates(index)
                 && let Some(examiner) = &mut examiner
             {
                 let moment = self.stage_name(index);
@@ -126,7 +130,12 @@ impl Run<'_> {
             }),
             _ => None,
         };
-        let summary = Summary { stages, eval };
+        let win_rates = examiner.map_or(Ok(Vec::new()), |mut examiner| examiner.win_rates())?;
+        let summary = Summary {
+            stages,
+            eval,
+            win_rates,
+        };
         files::write_json(&self.folder.join("summary.json"), &summary)?;
         Ok(summary)
     }

@@ -106,11 +106,12 @@ pub(super) fn run(args: &EvalArgs, globals: &Globals) -> Result<()> {
         seed: Seed::new(args.seed).named("eval"),
     };
     let meter = CompletionMeter::begin(&globals.screen(), "eval", config.completions());
-    let evaluation = evaluate(&input, &config, &|completion| meter.count(completion));
-    let evaluation = evaluation.map_err(|error| match &error {
+    let evaluated = evaluate(&input, &config, &|completion| meter.count(completion));
+    let evaluated = evaluated.map_err(|error| match &error {
         Error::Setting { key, .. } if key.starts_with("eval.") => of_option(error),
         _ => error,
     })?;
+    let evaluation = evaluated.evaluation;
     drop(meter);
     if let Some(path) = &args.json {
         files::write_json(path, &args.record(&evaluation))?;
@@ -134,6 +135,7 @@ impl EvalArgs {
             also_shots: self.also_shots.clone(),
             format: self.format,
             each_stage: false,
+            win_rates: Vec::new(),
         };
         if config.problems == 0 {
             let problem = "has no held-out problems, name a file of them as `test`";

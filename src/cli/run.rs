@@ -14,7 +14,7 @@ use crate::pipeline::{Run, StageSummary, Summary};
 use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
 use crate::report;
-use crate::rollout::Evaluation;
+use crate::rollout::{Evaluation, WinRate};
 use crate::stop::Stop;
 use crate::workers;
 
@@ -208,6 +208,9 @@ fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
     if !evaluated.is_empty() {
         text += &format!("{}\n", report::stage_table(&evaluated));
     }
+    if !summary.win_rates.is_empty() {
+        text += &format!("{}\n", win_rate_table(&summary.win_rates));
+    }
     for stage in &summary.stages {
         text += &format!("{:<12} {:.0} s\n", stage.name, stage.seconds);
     }
@@ -236,6 +239,26 @@ fn further_results(eval: &Evaluation) -> Vec<(String, f64)> {
         ]
     });
     checks.chain(others).collect()
+}
+
+/// How often models won against others, and what both scored.
+fn win_rate_table(win_rates: &[WinRate]) -> report::Table {
+    let head = ["win rate", "value", "95% interval", "pairs", "score"];
+    let mut table = report::Table::new(head.into_iter().chain(["of the other"]));
+    let share = |value: Option<f64>| value.map_or_else(|| "-".into(), |it| format!("{it:.3}"));
+    for found in win_rates {
+        let interval = found.interval;
+        let interval = interval.map(|[low, high]| format!("{low:.3} to {high:.3}"));
+        table.row([
+            found.name.clone(),
+            share(found.win_rate),
+            interval.unwrap_or_else(|| "-".into()),
+            (found.wins + found.ties + found.losses).to_string(),
+            share(found.score.stage),
+            share(found.score.against),
+        ]);
+    }
+    table
 }
 
 /// The held-out results of a stage's model, if it was evaluated.

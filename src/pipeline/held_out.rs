@@ -12,18 +12,28 @@ use crate::files;
 use crate::generation::Engine;
 use crate::recipe::Grading;
 use crate::rewards::Accuracy;
-use crate::rollout::{EvalConfig, Evaluation, EvaluationInput, evaluate};
+use crate::rollout::{
+    EvalConfig, Evaluated, Evaluation, EvaluationInput, HeldOutCompletion, evaluate,
+};
 use crate::seed::Seed;
 use crate::tasks::{Split, Task};
 use crate::workers::Workers;
 
 /// Evaluates the models of a run.
 pub(super) struct Examiner<'a> {
-    run: &'a Run<'a>,
-    workers: &'a Workers,
-    grading: Grading<'a>,
+    pub(super) run: &'a Run<'a>,
+    pub(super) workers: &'a Workers,
+    pub(super) grading: Grading<'a>,
     /// Results by model folder: a model has the same at every moment.
-    known: HashMap<PathBuf, Evaluation>,
+    known: HashMap<PathBuf, Known>,
+}
+
+/// What is known of a model.
+#[derive(Clone)]
+struct Known {
+    evaluation: Evaluation,
+    /// The file of its completions, if it is there.
+    completions: Option<PathBuf>,
 }
 
 impl<'a> Examiner<'a> {
@@ -37,25 +47,69 @@ impl<'a> Examiner<'a> {
     }
 
     /// Held-out results of the model in `model`, written as `eval-MOMENT.json` or read back if they
-    /// are there already.
+    /// are there already. A model that is asked for the first time leaves its completions beside them.
     pub(super) fn examine(&mut self, moment: &str, model: &Path) -> Result<Evaluation> {
         let path = self.run.folder.join(format!("eval-{moment}.json"));
-        let found = match read_json(&path)? {
-            Some(evaluation) => evaluation,
-            None => {
-                let evaluation = match self.known.get(model) {
-                    Some(evaluation) => evaluation.clone(),
-                    None => self.evaluate(moment, model)?,
-                };
-                files::write_json(&path, &evaluation)?;
-                evaluation
+        let known = match (read_json(&path)?, self.known.get(model)) {
+            (Some(evaluation), known) => {
+                let written = || Some(self.completions_file(moment)).filter(|file| file.exists());
+                let before = known.and_then(|known| known.completions.clone());
+                Known {
+                    evaluation,
+                    completions: before.or_else(written),
+                }
             }
+            (None, Some(known)) => known.clone(),
+            (None, None) => self.ask(moment, model)?,
         };
-        self.known.insert(model.to_path_buf(), found.clone());
-        Ok(found)
+        if !path.exists() {
+            files::write_json(&path, &known.evaluation)?;
+        }
+        let evaluation = known.evaluation.clone();
+        self.known.insert(model.to_path_buf(), known);
+        Ok(evaluation)
     }
 
-    fn evaluate(&self, moment: &str, model: &Path) -> Result<Evaluation> {
+    /// What the model in `model` wrote to each held-out problem, behind the first number of worked
+    /// examples, a list a problem. The model is asked at `moment` unless it was before.
+    pub(super) fn completions(
+        &mut self,
+        moment: &str,
+        model: &Path,
+    ) -> Result<Vec<Vec<HeldOutCompletion>>> {
+        self.examine(moment, model)?;
+        let known = self.known.get(model);
+        let file = match known.and_then(|known| known.completions.clone()) {
+            Some(file) => file,
+            None => {
+                let known = self.ask(moment, model)?;
+                self.known.insert(model.to_path_buf(), known);
+                self.completions_file(moment)
+            }
+        };
+        let shots = self.run.recipe.eval.shots;
+        let mut completions: Vec<HeldOutCompletion> = files::read_jsonl(&file)?;
+        completions.retain(|completion| completion.shots == shots);
+        let of_problems = completions.chunk_by(|a, b| a.problem == b.problem);
+        Ok(of_problems.map(<[_]>::to_vec).collect())
+    }
+
+    /// Asks the model and writes its completions.
+    fn ask(&self, moment: &str, model: &Path) -> Result<Known> {
+        let file = self.completions_file(moment);
+        let evaluated = self.evaluate(moment, model)?;
+        files::write_jsonl(&file, &evaluated.completions)?;
+        Ok(Known {
+            evaluation: evaluated.evaluation,
+            completions: Some(file),
+        })
+    }
+
+    fn completions_file(&self, moment: &str) -> PathBuf {
+        self.run.folder.join(format!("eval-{moment}.jsonl"))
+    }
+
+    fn evaluate(&self, moment: &str, model: &Path) -> Result<Evaluated> {
         let (run, grading) = (self.run, &self.grading);
         let loaded = run.load(model)?;
         let task: Arc<dyn Task> = Arc::from(grading.task.build()?);
@@ -86,7 +140,7 @@ impl<'a> Examiner<'a> {
     }
 
     /// The recipe's settings, with no more problems than there are.
-    fn settings(&self, task: &dyn Task) -> Result<EvalConfig> {
+    pub(super) fn settings(&self, task: &dyn Task) -> Result<EvalConfig> {
         let mut eval = self.run.recipe.eval.clone();
         if let Some(size) = task.size(Split::Test) {
             eval.problems = eval.problems.min(size);

@@ -177,7 +177,7 @@ fn suggestion(word: &str, message: &str) -> String {
 /// How many valid names a message lists at most.
 const LISTED_NAMES: usize = 16;
 
-fn expected_words(valid: &[&str]) -> String {
+pub(super) fn expected_words(valid: &[&str]) -> String {
     let quote = |word: &&str| format!("`{word}`");
     let listed: Vec<_> = valid.iter().take(LISTED_NAMES).map(quote).collect();
     let listed = listed.join(", ");
@@ -192,7 +192,7 @@ fn expected_words(valid: &[&str]) -> String {
 const MIN_LIKENESS: f64 = 0.5;
 
 /// The valid name most like `word`, if any is like it at all.
-fn nearest<'a>(word: &str, valid: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, valid: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(word, name);
     let best = valid
         .iter()

@@ -129,7 +129,7 @@ impl Recipe {
     }
 
     /// What `from` can name in stage `index`: what earlier stages make, then the folders.
-    fn models_before(&self, index: usize) -> Vec<(&str, Origin<'_>)> {
+    pub(super) fn models_before(&self, index: usize) -> Vec<(&str, Origin<'_>)> {
         let made = self.makers(index);
         let made = made.map(|maker| (self.stages[maker].name(), Origin::Stage(maker)));
         let starts_anew = index > 0 && matches!(self.stages[0], Stage::Pretrain(_));
@@ -153,7 +153,7 @@ impl Recipe {
     }
 
     /// What held-out results are taken by: the last stage of reinforcement learning whose task is
-    /// there before the run, or else, for an evaluation after each stage, the last that samples.
+    /// there before the run, or else, where models of other stages are evaluated, the last that samples.
     pub(crate) fn grading<'a>(&'a self) -> Option<Grading<'a>> {
         let reinforced = |stage: &'a Stage| match stage {
             Stage::Grpo(config) | Stage::Ppo(config) => {
@@ -162,7 +162,7 @@ impl Recipe {
             _ => None,
         };
         let sampled = |stage: &'a Stage| match stage {
-            Stage::Sample(config) if self.eval.each_stage => {
+            Stage::Sample(config) if self.eval.evaluates_stages() => {
                 Some(Grading::new(&config.task, config.template, &config.rewards))
             }
             _ => None,

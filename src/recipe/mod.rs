@@ -9,6 +9,7 @@ mod preset;
 mod references;
 mod toml_overlay;
 mod tune;
+mod win_rates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -200,7 +201,8 @@ impl Recipe {
             self.validate_references(index)?;
             stage.validate(&key)?;
         }
-        self.validate_models()
+        self.validate_models()?;
+        self.validate_win_rates()
     }
 }
 

@@ -1,14 +1,17 @@
-//! `stage:` paths in a stage's settings: checked before a run, turned into files when the stage begins.
+//! `stage:` paths in the settings of stages and comparisons: checked before a run, turned into files when
+//! the files are there.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 use super::key_path::KeyPath;
 use super::{Recipe, Stage};
 use crate::data::StagePath;
 use crate::error::{Error, Result};
+use crate::rollout::WinRateConfig;
 
 impl Recipe {
     /// Checks that every `stage:` path of stage `index` names an earlier stage and stays in its folder.
@@ -29,30 +32,52 @@ impl Recipe {
         folder: &dyn Fn(usize) -> PathBuf,
     ) -> Result<Stage> {
         let stage = &self.stages[index];
-        let unwritable = |error: String| Error::setting(format!("stage.{}", stage.name()), error);
-        let mut settings = Value::try_from(stage).map_err(|error| unwritable(error.to_string()))?;
+        self.with_files(stage, &format!("stage.{}", stage.name()), index, folder)
+    }
+
+    /// The comparison `config` with its `stage:` paths as files; `folder` is that of a stage.
+    ///
+    /// # Errors
+    /// Names the first key whose path names no stage or leaves the stage's folder.
+    pub(crate) fn resolved_win_rate(
+        &self,
+        config: &WinRateConfig,
+        folder: &dyn Fn(usize) -> PathBuf,
+    ) -> Result<WinRateConfig> {
+        let key = format!("eval.win_rate.{}", config.name());
+        self.with_files(config, &key, self.stages.len(), folder)
+    }
+
+    /// `settings`, which stand at `key`, with their paths to stages before `index` as files.
+    fn with_files<T: Clone + Serialize + DeserializeOwned>(
+        &self,
+        settings: &T,
+        key: &str,
+        index: usize,
+        folder: &dyn Fn(usize) -> PathBuf,
+    ) -> Result<T> {
+        let unwritable = |error: String| Error::setting(key, error);
+        let mut table = Value::try_from(settings).map_err(|error| unwritable(error.to_string()))?;
         let mut found = false;
-        for path in KeyPath::all(&settings) {
-            let key = path.spelled(&settings);
-            let Some(Value::String(text)) = path.get_mut(&mut settings) else {
+        for path in KeyPath::all(&table) {
+            let inside = path.spelled(&table);
+            let Some(Value::String(text)) = path.get_mut(&mut table) else {
                 continue;
             };
             let Some(reference) = StagePath::parse(text) else {
                 continue;
             };
-            let blame = |problem| Error::setting(format!("stage.{}.{key}", stage.name()), problem);
+            let blame = |problem| Error::setting(format!("{key}.{inside}"), problem);
             *text = self.file(index, reference, folder).map_err(blame)?;
             found = true;
         }
         match found {
-            false => Ok(stage.clone()),
-            true => {
-                Stage::deserialize(settings).map_err(|error| unwritable(error.message().to_owned()))
-            }
+            false => Ok(settings.clone()),
+            true => T::deserialize(table).map_err(|error| unwritable(error.message().to_owned())),
         }
     }
 
-    /// The file that `reference` of stage `index` means.
+    /// The file that `reference` means to stage `index`.
     fn file(
         &self,
         index: usize,

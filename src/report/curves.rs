@@ -31,11 +31,21 @@ enum Scale {
 }
 
 /// The panels in the order of the dashboard.
-const TOPICS: [Topic; 13] = [
+const TOPICS: [Topic; 15] = [
     topic("reward", &["reward", "rewards/"], Scale::Free),
     topic(ACCURACY, &["accuracy", "format"], Scale::Share),
+    topic(
+        "held-out accuracy",
+        &["held_out_pass_at_1", "held_out_pass_at_1/"],
+        Scale::Share,
+    ),
     topic("kept completions", &["kept_share"], Scale::Share),
     topic("completion tokens", &["completion_tokens"], Scale::Free),
+    topic(
+        "self-checks",
+        &["self_checks", "self_check_share"],
+        Scale::Free,
+    ),
     topic("entropy (nats)", &["entropy"], Scale::Free),
     topic("loss", &["loss", "validation_loss"], Scale::Free),
     topic("KL to the reference", &["kl"], Scale::Free),
@@ -214,6 +224,31 @@ mod tests {
             .map(|series| series.name.as_str())
             .collect();
         assert_eq!(names, ["reward", "accuracy"]);
+    }
+
+    #[test]
+    fn looks_at_held_out_problems_and_self_checks_have_their_panels() {
+        let sections = sections(&records(&[
+            json!({"step": 1, "accuracy": 0.5, "self_checks": 1.5, "self_check_share": 0.25,
+                "held_out_pass_at_1": 0.5, "held_out_pass_at_1/maths": 0.75}),
+            json!({"step": 2, "accuracy": 0.5, "self_checks": 2.0, "self_check_share": 0.5}),
+            json!({"step": 3, "accuracy": 0.5, "held_out_pass_at_1": 0.25,
+                "held_out_pass_at_1/maths": 0.5}),
+        ]));
+        let [accuracy, held_out, checks] = sections[0].panels.as_slice() else {
+            panic!("three panels");
+        };
+        assert_eq!(accuracy.series.len(), 1);
+        let names = |panel: &Panel| {
+            let names = panel.series.iter().map(|series| series.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(held_out.title, "held-out accuracy");
+        assert_eq!(names(held_out), ["held_out_pass_at_1", "maths"]);
+        assert_eq!(held_out.series[0].points, [(1.0, 0.5), (3.0, 0.25)]);
+        assert_eq!(held_out.limits, Some([0.0, 1.0]));
+        assert_eq!(names(checks), ["self_checks", "self_check_share"]);
+        assert_eq!(checks.series[0].points, [(1.0, 1.5), (2.0, 2.0)]);
     }
 
     #[test]

@@ -114,6 +114,12 @@ impl Rubric {
         }
     }
 
+    /// How many rewards count at a step of training, from 1.
+    pub fn counting(&self, step: usize) -> usize {
+        let parts = self.parts.iter();
+        parts.filter(|part| step >= part.from_step).count()
+    }
+
     /// Scores `attempt` by every reward, as a group of one; see [`Rubric::grade_group`].
     pub fn grade(&self, attempt: &Attempt<'_>) -> Graded {
         let mut group = self.grade_group(std::slice::from_ref(attempt));
@@ -357,6 +363,7 @@ mod tests {
         let late = Box::new(Fixed("late", Err("asked")));
         rubric.push("late", 1.0, 3, late).unwrap();
         let grade = |rubric: Rubric| rubric.grade(&attempt(&problem(), "!"));
+        assert_eq!((rubric.counting(2), rubric.counting(3)), (1, 2));
         let before = grade(rubric.at_step(2));
         assert_eq!((before.total, before.errors.len()), (Some(1.0), 0));
         assert_eq!(before.scores(), [Some(1.0), None]);

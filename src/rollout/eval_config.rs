@@ -4,6 +4,7 @@ use std::iter::once;
 
 use serde::{Deserialize, Serialize};
 
+use super::WinRateConfig;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
 use crate::rewards::FormatStyle;
@@ -33,6 +34,9 @@ pub struct EvalConfig {
     /// Evaluates the language model of every stage of a recipe, beside those that enter and leave
     /// reinforcement learning.
     pub each_stage: bool,
+    /// Models of a recipe that are compared with each other on the held-out problems.
+    #[serde(rename = "win_rate", skip_serializing_if = "Vec::is_empty")]
+    pub win_rates: Vec<WinRateConfig>,
 }
 
 impl Default for EvalConfig {
@@ -49,6 +53,7 @@ impl Default for EvalConfig {
             also_shots: Vec::new(),
             format: FormatStyle::default(),
             each_stage: false,
+            win_rates: Vec::new(),
         }
     }
 }
@@ -77,6 +82,11 @@ impl EvalConfig {
             }
         }
         self.sampling.validate(&format!("{key}.sampling"))
+    }
+
+    /// Whether models are evaluated beside those that enter and leave reinforcement learning.
+    pub fn evaluates_stages(&self) -> bool {
+        self.each_stage || !self.win_rates.is_empty()
     }
 
     /// Every number of worked examples that is asked with, `shots` first.

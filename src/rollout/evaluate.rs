@@ -13,8 +13,8 @@ use crate::tasks::{Split, Task};
 use crate::tokenizer::Tokenizer;
 
 use super::{
-    Estimate, EvalConfig, Rollout, RolloutGroup, Rollouter, SelfCheckStats, WorkedExamples,
-    majority, pass_at_1, pass_at_k,
+    Estimate, EvalConfig, HeldOutCompletion, Rollout, RolloutGroup, Rollouter, SelfCheckStats,
+    WorkedExamples, majority, pass_at_1, pass_at_k,
 };
 
 /// Problems evaluated in one call of the engine.
@@ -79,6 +79,16 @@ pub struct Evaluation {
     pub other_shots: Vec<Evaluation>,
 }
 
+/// What an evaluation found, and in what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// What was found.
+    pub evaluation: Evaluation,
+    /// What the model wrote: each number of worked examples as the settings name them, each problem,
+    /// each sample.
+    pub completions: Vec<HeldOutCompletion>,
+}
+
 /// What is evaluated on what.
 pub struct EvaluationInput<'a> {
     /// The model.
@@ -106,7 +116,7 @@ pub fn evaluate(
     input: &EvaluationInput<'_>,
     config: &EvalConfig,
     on_finished: &(dyn Fn(&Completion) + Sync),
-) -> Result<Evaluation> {
+) -> Result<Evaluated> {
     let problems = held_out(input.task, config.problems);
     let most = config.most_shots();
     let seed = input.seed.named("examples");
@@ -117,25 +127,34 @@ pub fn evaluate(
         asked.collect::<Result<Vec<_>>>()
     });
     let prompts = prompts.collect::<Result<Vec<_>>>()?;
+    let mut completions = Vec::with_capacity(config.completions());
     let mut found = config.all_shots().zip(&prompts).map(|(shots, asked)| {
-        let found = ask(input, config, &problems, asked, on_finished)?;
-        Ok(Evaluation { shots, ..found })
+        let mut found = ask(input, config, &problems, asked, on_finished)?;
+        found.evaluation.shots = shots;
+        let written = found.completions.into_iter();
+        completions.extend(written.map(|it| HeldOutCompletion { shots, ..it }));
+        Ok(found.evaluation)
     });
     let first = found.next().expect("there is one number of examples")?;
-    Ok(Evaluation {
+    let evaluation = Evaluation {
         other_shots: found.collect::<Result<_>>()?,
         ..first
+    };
+    Ok(Evaluated {
+        evaluation,
+        completions,
     })
 }
 
-/// Puts the problems as `asked` and judges what comes back as answers to `problems`.
+/// Puts the problems as `asked` and judges what comes back as answers to `problems`; how many worked
+/// examples that was is left at 0.
 fn ask(
     input: &EvaluationInput<'_>,
     config: &EvalConfig,
     problems: &[Problem],
     asked: &[Problem],
     on_finished: &(dyn Fn(&Completion) + Sync),
-) -> Result<Evaluation> {
+) -> Result<Evaluated> {
     let rubric = Rubric::default().with(1.0, Format::new(config.format))?;
     let rollouter = Rollouter {
         tokenizer: input.tokenizer,
@@ -151,7 +170,7 @@ fn ask(
         let groups = rollouter.roll_out(engine, sampling, asked, seed, on_finished)?;
         for (group, problem) in groups.into_iter().zip(problems) {
             let problem = problem.clone();
-            tally.add(&RolloutGroup { problem, ..group }, input.accuracy)?;
+            tally.add(RolloutGroup { problem, ..group }, input.accuracy)?;
         }
     }
     Ok(tally.finish(config.samples, input.seed.named("bootstrap")))
@@ -159,7 +178,7 @@ fn ask(
 
 /// The first `count` held-out problems, or fewer if the task has no more; a generated task may draw
 /// a problem twice, it is asked once.
-fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
+pub(crate) fn held_out(task: &dyn Task, count: usize) -> Vec<Problem> {
     let problem = |index| task.problem(Split::Test, index);
     if let Some(size) = task.size(Split::Test) {
         return (0..size.min(count) as u64).map(problem).collect();
@@ -185,10 +204,15 @@ struct Tally {
     truncated: usize,
     /// Of each problem's completions.
     self_checks: Vec<SelfCheckStats>,
+    completions: Vec<HeldOutCompletion>,
 }
 
 impl Tally {
-    fn add(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<()> {
+    fn add(&mut self, group: RolloutGroup, accuracy: &Accuracy) -> Result<()> {
+        let right = match group.problem.answer.is_null() {
+            true => vec![None; group.rollouts.len()],
+            false => self.judge(&group, accuracy)?,
+        };
         self.problems += 1;
         let scores = group.rollouts.iter().filter_map(|r| r.graded.total);
         self.well_formed += scores.sum::<f64>();
@@ -196,20 +220,21 @@ impl Tally {
         self.truncated += group.rollouts.iter().filter(|r| r.is_truncated()).count();
         let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
         self.self_checks.push(SelfCheckStats::of(texts));
-        match group.problem.answer.is_null() {
-            true => Ok(()),
-            false => self.judge(group, accuracy),
-        }
+        let written = HeldOutCompletion::of_group(self.problems - 1, group, right);
+        self.completions.extend(written);
+        Ok(())
     }
 
-    /// Notes how many of the answers are right.
-    fn judge(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<()> {
+    /// Notes how many of the answers are right, and returns which.
+    fn judge(&mut self, group: &RolloutGroup, accuracy: &Accuracy) -> Result<Vec<Option<bool>>> {
         let texts = group.rollouts.iter().map(|rollout| rollout.text.as_str());
         let answers: Vec<Option<&str>> = texts.map(|text| accuracy.extract(text)).collect();
-        let mut right = 0;
-        for answer in answers.iter().flatten() {
-            right += usize::from(is_right(accuracy, &group.problem, answer)?);
-        }
+        let judged = answers.iter().map(|answer| match answer {
+            Some(answer) => is_right(accuracy, &group.problem, answer),
+            None => Ok(false),
+        });
+        let judged = judged.collect::<Result<Vec<bool>>>()?;
+        let right = judged.iter().filter(|right| **right).count();
         let samples = group.rollouts.len();
         let share = pass_at_1(samples, right);
         self.pass_at_1.extend(share);
@@ -223,11 +248,11 @@ impl Tally {
             None => false,
         };
         self.cons_at_k.push(f64::from(agreed));
-        Ok(())
+        Ok(judged.into_iter().map(Some).collect())
     }
 
     /// The bootstrap draws from `seed`.
-    fn finish(self, samples: usize, seed: Seed) -> Evaluation {
+    fn finish(self, samples: usize, seed: Seed) -> Evaluated {
         let completions = (self.problems * samples) as f64;
         let mean = |shares: &[f64]| shares.iter().sum::<f64>() / shares.len().max(1) as f64;
         let of_parts = self.of_parts.iter();
@@ -238,7 +263,7 @@ impl Tally {
             let values: Vec<f64> = self.self_checks.iter().map(of).collect();
             (!values.is_empty()).then(|| mean(&values))
         };
-        Evaluation {
+        let evaluation = Evaluation {
             problems: self.problems,
             samples,
             shots: 0,
@@ -257,6 +282,10 @@ impl Tally {
                 .map(|(part, shares)| (part.clone(), mean(shares)))
                 .collect(),
             other_shots: Vec::new(),
+        };
+        Evaluated {
+            evaluation,
+            completions: self.completions,
         }
     }
 }
@@ -310,9 +339,18 @@ mod tests {
             group("logic", json!("a"), ["b", "b"]),
             group("general", Value::Null, ["hi", "ho"]),
         ] {
-            tally.add(&group, &accuracy).unwrap();
+            tally.add(group, &accuracy).unwrap();
         }
-        let found = tally.finish(2, Seed::new(1));
+        let Evaluated {
+            evaluation: found,
+            completions,
+        } = tally.finish(2, Seed::new(1));
+        let right: Vec<_> = completions.iter().map(|it| it.right).collect();
+        let [yes, no] = [Some(true), Some(false)];
+        assert_eq!(right, [yes, no, yes, yes, no, no, None, None]);
+        let last = &completions[7];
+        assert_eq!((last.problem, last.sample), (3, 1));
+        assert_eq!(last.part.as_deref(), Some("general"));
         // One half, 1 and 0 of three problems that can be judged.
         assert_eq!((found.problems, found.pass_at_1), (4, 0.5));
         assert_eq!(found.pass_at_k, 2.0 / 3.0);
@@ -337,9 +375,9 @@ mod tests {
         let mut tally = Tally::default();
         for completions in [["wait, hmm", "2"], ["check", "wait"]] {
             let group = group("sums", Value::Null, completions);
-            tally.add(&group, &accuracy).unwrap();
+            tally.add(group, &accuracy).unwrap();
         }
-        let found = tally.finish(2, Seed::new(1));
+        let found = tally.finish(2, Seed::new(1)).evaluation;
         // 2, 0, 1 and 1 marks in four completions.
         assert_eq!(
             (found.self_checks, found.self_check_share),

@@ -49,7 +49,7 @@ pub use reward_model::{
     HeldOutReport, RewardModel, RewardModelConfig, RewardModels, reward_samples, score_texts,
     train_reward_model,
 };
-pub use rl::{CriticConfig, ReferenceConfig, RlConfig, train_grpo, train_ppo};
+pub use rl::{CriticConfig, ReferenceConfig, RlConfig, WatchConfig, train_grpo, train_ppo};
 pub use rollout_rehearsal::RolloutRehearsal;
 pub use sample::{Batching, TrainingSample};
 pub use sampler_correction::{SamplerCorrection, SamplerCorrectionMode};

@@ -21,3 +21,4 @@ mod reward_model;
 mod rooms;
 mod sandbox;
 mod shaders;
+mod win_rates;

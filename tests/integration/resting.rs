@@ -71,6 +71,7 @@ loss = { kind = "dapo", kl_coef = 0.01, entropy_coef = 0.01, adaptive_entropy = 
 reference = { update_every = 2, mix = 0.6 }
 dynamic_sampling = { max_rounds = 2 }
 curriculum = {}
+watch = { every = 2, problems = 5, samples = 3 }
 sampler_correction = { mode = "token_truncate" }
 optim = { lr = 1e-3, schedule = "cosine", warmup_steps = 3 }
 batching = { micro_batch = 3, checkpointing = true }
@@ -135,6 +136,11 @@ fn a_run_interrupted_at_every_kind_of_place_ends_with_the_same_bits() {
     fs::write(folder.path().join("pairs.jsonl"), PAIRS).expect("the pairs");
     let whole = folder.path().join("whole");
     run(&whole, &Stop::default()).expect("the run ends");
+    let steps = metrics(&whole.join("04-grpo"));
+    let looked = steps
+        .iter()
+        .map(|line| line.contains("\"held_out_pass_at_1\":"));
+    assert_eq!(looked.collect::<Vec<_>>(), [true, false, true, false]);
     for stride in STRIDES {
         let cut = folder.path().join(format!("cut-{stride}"));
         let mut interruptions = 0;

@@ -66,6 +66,7 @@ rewards = [{ kind = "accuracy" }, { kind = "format", style = "think_answer_loose
 task = { kind = "countdown", levels = [1] }
 sampling = { max_completion_tokens = 24 }
 loss = { kind = "dapo", kl_coef = 0.01 }
+watch = { every = 4, problems = 3 }
 optim = { lr = 1e-3 }
 batching = { micro_batch = 5 }
 "#;

@@ -207,7 +207,7 @@ impl RlConfig {
             tokenizer,
         )?;
         let prompts = asked.prompts;
-        let together = self.groups_per_batch().min(self.prompts_per_step) * self.group_size;
+        let together = self.completions_together();
         let worst = self.worst_case(prompts, positions);
         Ok(Workload {
             lora: self.lora.as_ref(),
@@ -262,7 +262,9 @@ impl SampleConfig {
             mixes_reference: false,
             is_scored: false,
             rollouts: Some(asked.rollouts(together, self.samples, &self.sampling, positions)),
-            evaluation: eval.each_stage.then(|| asked.evaluation(eval, positions)),
+            evaluation: eval
+                .evaluates_stages()
+                .then(|| asked.evaluation(eval, positions)),
             stored_bytes: 0,
             data_bytes: 0,
             notes: asked.notes,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critic::CriticConfig;
 use super::reference::ReferenceConfig;
+use super::watch::WatchConfig;
 use crate::data::PromptTemplate;
 use crate::error::{Error, Result};
 use crate::generation::SamplingParams;
@@ -63,6 +64,10 @@ pub struct RlConfig {
     /// Prefers problems that are solved about half of the time; unset takes them as they come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<CurriculumConfig>,
+    /// Looks at held-out problems every so many steps, and says so when the reward rises while their
+    /// accuracy falls; unset does not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchConfig>,
     /// Corrects for a sampler whose probabilities differ from the trainer's; unset does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler_correction: Option<SamplerCorrection>,
@@ -242,6 +247,9 @@ impl RlConfig {
         if let Some(curriculum) = &self.curriculum {
             curriculum.validate(&key("curriculum"))?;
         }
+        if let Some(watch) = &self.watch {
+            watch.validate(&key("watch"))?;
+        }
         if let Some(correction) = &self.sampler_correction {
             correction.validate(&key("sampler_correction"), self.loss.kind)?;
         }
@@ -257,6 +265,13 @@ impl RlConfig {
             0 => self.prompts_per_step,
             batch => (batch / self.group_size).max(1),
         }
+    }
+
+    /// Completions that are generated together, at most; those of a held-out problem always are.
+    pub(in crate::train) fn completions_together(&self) -> usize {
+        let groups = self.groups_per_batch().min(self.prompts_per_step);
+        let of_a_look = self.watch.map_or(0, |watch| watch.samples);
+        (groups * self.group_size).max(of_a_look)
     }
 
     /// The largest optimiser step, of a model with room for so many positions.
@@ -296,5 +311,48 @@ impl RlConfig {
     /// Whether something is compared with a reference model.
     pub(in crate::train) fn needs_reference(&self) -> bool {
         self.loss.kl_coef != 0.0 || self.kl_penalty().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(settings: &str) -> RlConfig {
+        let task = "task = { kind = \"countdown\" }";
+        let text = format!("{task}\nprompts_per_step = 3\ngroup_size = 4\n{settings}");
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_reward_that_would_never_count_is_named() {
+        let late = "rewards = [{ kind = \"accuracy\", name = \"late\", from_step = 4 }]";
+        let check = |steps: usize| {
+            let config = config(&format!("steps = {steps}\n{late}"));
+            config.validate_grpo("stage.grpo")
+        };
+        check(4).unwrap();
+        assert_eq!(
+            check(3).unwrap_err().to_string(),
+            "`stage.grpo.rewards.late.from_step`: is 4, expected 0 to 3"
+        );
+    }
+
+    #[test]
+    fn settings_of_the_watch_are_checked_and_its_samples_counted() {
+        let with = |settings: &str| {
+            let rewards = "steps = 1\nrewards = [{ kind = \"format\" }]";
+            config(&format!("{rewards}\n{settings}"))
+        };
+        let error = with("watch = { every = 0 }").validate_grpo("stage.grpo");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "`stage.grpo.watch.every`: is 0, expected 1 to 32768"
+        );
+        let together = |settings: &str| with(settings).completions_together();
+        assert_eq!(together(""), 12);
+        assert_eq!(together("watch = {}"), 12);
+        assert_eq!(together("watch = { samples = 16 }"), 16);
+        assert_eq!(together("rollout_batch = 8"), 8);
     }
 }

@@ -29,6 +29,7 @@ impl Rl<'_> {
         let groups = &outcome.collected.groups;
         let rollouts: Vec<&Rollout> = groups.iter().flat_map(|group| &group.rollouts).collect();
         self.describe_rewards(record, &rollouts);
+        self.describe_look(record, outcome.progress);
         record.set("zero_std_share", outcome.advantages.zero_std_fraction);
         if let Some(divergence) = outcome.divergence {
             record.set("kl_in_reward", divergence);

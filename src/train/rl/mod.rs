@@ -13,14 +13,17 @@ mod describe;
 mod first_seen;
 mod journal;
 mod learn;
+mod look;
 mod reference;
 mod rehearsal;
 mod samples;
 mod state;
+mod watch;
 
 pub use config::RlConfig;
 pub use critic::CriticConfig;
 pub use reference::ReferenceConfig;
+pub use watch::WatchConfig;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 
 use self::describe::{StepOutcome, keep_last, log_samples, show};
 use self::first_seen::FirstSeen;
+use self::look::{Watcher, summarize};
 use self::state::{Restored, RlProgress};
 use super::loss::PolicyLoss;
 use super::supervised::Trained;
@@ -49,6 +53,7 @@ struct Rl<'a> {
     eos_ids: Vec<u32>,
     task: Arc<dyn Task>,
     rubric: Rubric,
+    watcher: Option<Watcher>,
     objective: PolicyLoss,
 }
 
@@ -108,6 +113,7 @@ impl<'a> Rl<'a> {
             let key = format!("stage.{}.curriculum.reward", context.name);
             return Err(Error::setting(key, problem));
         }
+        let watcher = Watcher::new(config, &task, &format!("stage.{}.watch", context.name))?;
         Ok(Self {
             context,
             config,
@@ -116,6 +122,7 @@ impl<'a> Rl<'a> {
             eos_ids,
             task,
             rubric,
+            watcher,
             objective: PolicyLoss::new(
                 config.loss.clone(),
                 config.sampling.temperature,
@@ -143,6 +150,7 @@ impl<'a> Rl<'a> {
         let mut totals = BTreeMap::new();
         while progress.step < steps {
             let step = progress.step + 1;
+            self.look(&actors, &mut progress, samples.is_some())?;
             let mut record = StepRecord::begin(context.name, step);
             let collected = self.collect(&actors, &progress, samples.is_some())?;
             record.lap("rollout_seconds");
@@ -165,6 +173,7 @@ impl<'a> Rl<'a> {
             metrics.append(record.fields())?;
             metrics.flush()?;
             self.observe(&mut progress, &collected.groups)?;
+            self.note_reward(&mut progress, &collected.groups);
             progress.advance(collected.next_problem);
             if let Some(reference) = &mut actors.reference {
                 reference.follow(actors.policy.decoder(), step);
@@ -175,6 +184,7 @@ impl<'a> Rl<'a> {
             show(&mut bar, step, record.fields(), speed);
             keep_last(&mut totals, record.fields());
         }
+        summarize(&progress.watch, &mut totals);
         Ok(Trained {
             decoder: actors.policy.decoder().clone(),
             metrics: totals,

@@ -16,7 +16,7 @@ impl Rl<'_> {
         let positions = policy.decoder().config().max_position_embeddings;
         let rollouts = RolloutRehearsal {
             largest: Rollouts {
-                rows: config.groups_per_batch().min(config.prompts_per_step) * config.group_size,
+                rows: config.completions_together(),
                 group: config.group_size,
                 prompt_tokens: prompts.longest,
                 completion_tokens: config.sampling.max_completion_tokens.min(positions),

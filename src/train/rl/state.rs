@@ -6,6 +6,7 @@ use super::Rl;
 use super::critic::Critic;
 use super::journal::Journal;
 use super::reference::Reference;
+use super::watch::Watch;
 use crate::error::Result;
 use crate::files;
 use crate::model::Decoder;
@@ -35,6 +36,9 @@ pub(super) struct RlProgress {
     pub next_problem: u64,
     /// How often problems were solved, for a curriculum.
     pub pass_rates: PassRates,
+    /// What the watch has seen.
+    #[serde(default)]
+    pub watch: Watch,
     /// An adaptive entropy coefficient.
     pub entropy: Option<EntropyControl>,
     /// Statistics of the step's first update, where the policy is still the one that sampled.
