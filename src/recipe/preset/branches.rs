@@ -18,6 +18,8 @@ pub(super) struct Planned {
     pub(super) base: String,
     /// Its name in the run.
     pub(super) name: String,
+    /// Its name when all starts are run, by which settings are for one start only.
+    name_of_start: Option<String>,
     /// The preset's settings.
     pub(super) table: Table,
     /// The user's stages that are laid over it.
@@ -33,6 +35,7 @@ impl Planned {
         Self {
             base: name.to_owned(),
             name: name.to_owned(),
+            name_of_start: None,
             table: Table::new(),
             given: vec![index],
             branch: None,
@@ -47,7 +50,10 @@ impl Planned {
 
     /// Whether the name means this stage, alone or with those of other branches.
     pub(super) fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.base == name
+        let own = [&self.name, &self.base];
+        own.into_iter()
+            .chain(&self.name_of_start)
+            .any(|own| own == name)
     }
 
     /// Lets `from` and `stage:` paths of a branch's stage mean the stages of that branch.
@@ -113,29 +119,37 @@ impl Preset {
             ));
         }
         let skipped = self.skipped_by(start);
-        let taken = self
-            .stages()
-            .filter(|stage| !skipped.contains(&name(stage)));
-        let changed = taken.map(|stage| planned(&self.changed(stage, start), None));
+        let first = self.common_stages();
+        let stages = self.stages().enumerate();
+        let taken = stages.filter(|(_, stage)| !skipped.contains(&name(stage)));
+        let changed = taken.map(|(index, stage)| Planned {
+            name_of_start: (index >= first).then(|| branch_name(start, &name(stage))),
+            ..planned(&self.changed(stage, start), None)
+        });
         Ok(changed.collect())
     }
 
     /// The stages that all starts have in common, then those of each start.
     fn plan_all(&self, starts: &[String]) -> Vec<Planned> {
-        let names = self.stage_names();
-        let first = names
-            .iter()
-            .position(|name| Some(name.as_str()) == self.first_of_branch());
-        let first = first.unwrap_or_default();
+        let first = self.common_stages();
         let common = self.stages().take(first).map(|stage| planned(stage, None));
         let branches = starts.iter().flat_map(|start| {
             let skipped = self.skipped_by(start);
             let own = self.stages().skip(first);
             let own = own.filter(move |stage| !skipped.contains(&name(stage)));
-            let branch = (start.clone(), names[first..].to_vec());
+            let branch = (start.clone(), self.stage_names()[first..].to_vec());
             own.map(move |stage| planned(&self.changed(stage, start), Some(branch.clone())))
         });
         common.chain(branches).collect()
+    }
+
+    /// How many stages all starts have in common.
+    fn common_stages(&self) -> usize {
+        let names = self.stage_names();
+        let mut names = names.iter().map(|name| Some(name.as_str()));
+        names
+            .position(|name| name == self.first_of_branch())
+            .unwrap_or_default()
     }
 
     /// The stage as a start changes it.
@@ -162,6 +176,7 @@ fn planned(stage: &Table, branch: Option<(String, Vec<String>)>) -> Planned {
             None => base.clone(),
         },
         base,
+        name_of_start: None,
         table: stage.clone(),
         given: Vec::new(),
         branch,

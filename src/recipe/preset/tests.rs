@@ -291,6 +291,13 @@ fn the_starts_differ_in_what_phase_2_starts_from() {
         reasoning("start=warm"),
         ("cold_start".to_owned(), Some(None))
     );
+    // A stage of one start is set by its name among all.
+    let text = format!("{R1}[[stage]]\nname = 'hybrid_cold_start'\nexamples = 9\n");
+    let examples = ["hybrid", "warm"].map(|start| {
+        let recipe = read(&text, &[&format!("start={start}")]).unwrap();
+        sft(&recipe, "cold_start").examples
+    });
+    assert_eq!(examples, [Some(9), None]);
     let cold = read(R1, &["start=cold"]).unwrap();
     assert_eq!(names(&cold)[..3], ["reasoning", "reasoning_data", "taught"]);
 }
