@@ -79,7 +79,7 @@ impl Recipe {
             let no_model =
                 || Error::setting("model", "unset, the first stage needs a model folder");
             let mut model = start.ok_or_else(no_model)?;
-            self.visit_stage(stage, &model, visit)?;
+            self.visit_stage(index, &model, visit)?;
             // Stages write their models as f32.
             model.model.dtype = WeightDtype::F32;
             made.push(stage.makes_language_model().then_some(model));
@@ -89,10 +89,11 @@ impl Recipe {
 
     fn visit_stage(
         &self,
-        stage: &Stage,
+        index: usize,
         start: &Start,
         visit: &mut dyn FnMut(&Stage, Workload<'_>) -> Result<()>,
     ) -> Result<()> {
+        let (stage, seed) = (&self.stages[index], self.stage_seed(index));
         let Start { model, tokenizer } = start;
         let with_score = ModelConfig {
             head: Head::Score,
@@ -106,7 +107,7 @@ impl Recipe {
             Stage::Pretrain(_) => unreachable!("a pretraining stage starts from nothing"),
             Stage::Sft(config) => config.workload(model, tokenizer)?,
             Stage::Dpo(config) => config.workload(model, tokenizer)?,
-            Stage::RewardModel(config) => config.workload(&with_score, tokenizer)?,
+            Stage::RewardModel(config) => config.workload(&with_score, tokenizer, seed)?,
             Stage::Grpo(config) | Stage::Ppo(config) => {
                 let critic = critic.as_ref().map(|critic| &critic.optim);
                 config.workload(model, tokenizer, critic, &self.eval)?

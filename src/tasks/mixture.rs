@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::turns::Turns;
 use super::{Split, Task, TaskConfig};
-use crate::data::Problem;
+use crate::data::{LabelledCompletion, Problem, RatedPreference};
 use crate::error::{Error, Result};
 use crate::seed::Seed;
 
@@ -130,6 +130,14 @@ impl Task for Mixture {
     fn trace(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<String> {
         self.part(problem)?.task.trace(problem, rng)
     }
+
+    fn preference(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<Option<RatedPreference>> {
+        self.part(problem)?.task.preference(problem, rng)
+    }
+
+    fn labelled(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<Option<LabelledCompletion>> {
+        self.part(problem)?.task.labelled(problem, rng)
+    }
 }
 
 impl MixtureConfig {
@@ -217,6 +225,23 @@ mod tests {
         let mut foreign = task.problem(Split::Train, 0);
         foreign.part = None;
         assert!(task.verify(&foreign, "1").is_err());
+    }
+
+    #[test]
+    fn only_parts_with_annotators_have_preferences_and_labels() {
+        let text = TWO.replace("kind = \"arithmetic\"", "kind = \"notes\"");
+        let task = mixture(&text).unwrap();
+        let mut rng = Seed::new(1).rng();
+        for index in 0..40 {
+            let problem = task.problem(Split::Train, index);
+            let is_note = problem.part.as_deref() == Some("sums");
+            let preference = task.preference(&problem, &mut rng).unwrap();
+            let labelled = task.labelled(&problem, &mut rng).unwrap();
+            assert_eq!(
+                (preference.is_some(), labelled.is_some()),
+                (is_note, is_note)
+            );
+        }
     }
 
     #[test]

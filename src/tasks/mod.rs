@@ -14,6 +14,7 @@ mod levels;
 mod linear_equations;
 mod mixture;
 mod modular_arithmetic;
+mod notes;
 mod question;
 mod rational;
 mod recorded;
@@ -26,7 +27,7 @@ mod traces;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Problem;
+use crate::data::{LabelledCompletion, Problem, RatedPreference};
 use crate::error::Result;
 
 pub use arithmetic::{Arithmetic, ArithmeticConfig};
@@ -40,6 +41,7 @@ pub use knights_and_knaves::{KnightsAndKnaves, KnightsAndKnavesConfig};
 pub use linear_equations::{LinearEquations, LinearEquationsConfig};
 pub use mixture::{Mixture, MixtureConfig, MixturePart};
 pub use modular_arithmetic::{ModularArithmetic, ModularArithmeticConfig};
+pub use notes::{Notes, NotesAnnotators, NotesConfig, NotesTraces};
 pub use question::Wording;
 pub use sequence::{Sequence, SequenceConfig, SequenceOperation};
 pub use split::Split;
@@ -72,6 +74,25 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// When `problem` is not one of this task's.
     fn trace(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<String>;
+
+    /// Two traces for `problem`, compared as the task's annotators do it; none where it has none.
+    ///
+    /// # Errors
+    /// When `problem` is not one of this task's.
+    fn preference(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<Option<RatedPreference>> {
+        let _ = (problem, rng);
+        Ok(None)
+    }
+
+    /// A trace for `problem`, labelled as good or not by the task's annotators; none where it has
+    /// none.
+    ///
+    /// # Errors
+    /// When `problem` is not one of this task's.
+    fn labelled(&self, problem: &Problem, rng: &mut dyn Rng) -> Result<Option<LabelledCompletion>> {
+        let _ = (problem, rng);
+        Ok(None)
+    }
 }
 
 /// Which task a recipe asks for, with its settings.
@@ -98,6 +119,8 @@ pub enum TaskConfig {
     ToolUse(ToolUseConfig),
     /// Work out a sum told in English or in Chinese words.
     Bilingual(BilingualConfig),
+    /// Write a note that annotators compare and label.
+    Notes(NotesConfig),
     /// Problems from JSON Lines files.
     Jsonl(JsonlConfig),
     /// Problems of several tasks, each a fixed share.
@@ -121,6 +144,7 @@ impl TaskConfig {
             Self::JsonExtraction(config) => Box::new(JsonExtraction::new(config.clone())?),
             Self::ToolUse(config) => Box::new(ToolUse::new(config.clone())?),
             Self::Bilingual(config) => Box::new(Bilingual::new(config.clone())?),
+            Self::Notes(config) => Box::new(Notes::new(config.clone())?),
             Self::Jsonl(config) => Box::new(Jsonl::new(config)?),
             Self::Mixture(config) => Box::new(Mixture::new(config)?),
         })
@@ -141,7 +165,7 @@ impl TaskConfig {
 
 /// The generated tasks, as recipes name them.
 #[cfg(test)]
-pub(crate) const GENERATED: [&str; 10] = [
+pub(crate) const GENERATED: [&str; 11] = [
     "countdown",
     "arithmetic",
     "linear_equations",
@@ -152,6 +176,7 @@ pub(crate) const GENERATED: [&str; 10] = [
     "json_extraction",
     "tool_use",
     "bilingual",
+    "notes",
 ];
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::generation::MAX_ROWS;
 use crate::model::{LoraConfig, ModelConfig};
 use crate::rewards::{RewardConfig, RewardKind};
 use crate::rollout::EvalConfig;
+use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
 use crate::train::sft::read_samples;
@@ -163,7 +164,7 @@ impl DpoConfig {
 }
 
 impl RewardModelConfig {
-    /// What the stage does to a model with a score.
+    /// What the stage does to a model with a score; `seed` is the stage's.
     ///
     /// # Errors
     /// When the data is broken.
@@ -171,11 +172,12 @@ impl RewardModelConfig {
         &'a self,
         model: &'a ModelConfig,
         tokenizer: &Tokenizer,
+        seed: Seed,
     ) -> Result<Workload<'a>> {
         let longest = self.longest(model.max_position_embeddings);
         let samples = Samples {
             foretold: self.foretold(longest),
-            read: || reward_samples(self, tokenizer, longest),
+            read: || reward_samples(self, tokenizer, longest, seed),
             worst: |samples: &[TrainingSample]| self.worst_case(samples),
         };
         Ok(Workload {

@@ -1,12 +1,13 @@
 //! Settings of a `reward_model` stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::reads_stage;
 use crate::error::{Error, Result};
 use crate::rewards::{Reading, ScoredPart, TextForm};
+use crate::tasks::TaskConfig;
 use crate::train::loss::{RewardLoss, RewardLossKind};
 use crate::train::{Batching, Objective, OptimConfig, TrainingSample, WorstCase};
 
@@ -24,7 +25,16 @@ pub struct RewardModelConfig {
     pub from: Option<String>,
     /// JSON Lines: for `pairwise` `{"prompt", "chosen", "rejected"}` and, if it has one, `"margin"`; for
     /// `pointwise` `{"prompt", "completion", "label"}` with a label of true or false.
-    pub data: PathBuf,
+    /// Either this or `task` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// In place of `data`, a task whose annotators compare (`pairwise`) or label (`pointwise`) traces
+    /// for its training problems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskConfig>,
+    /// How many pairs or labels the annotators of `task` give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
     /// `pairwise`, as the paper's helpfulness model, or `pointwise`, as its safety model.
     #[serde(default)]
     pub loss: RewardLossKind,
@@ -62,6 +72,19 @@ pub struct RewardModelConfig {
     pub batching: Batching,
 }
 
+/// Where the data comes from.
+pub(super) enum Origin<'a> {
+    /// A file.
+    File(&'a Path),
+    /// The annotators of a task.
+    Task {
+        /// The task.
+        task: &'a TaskConfig,
+        /// How much they give.
+        examples: usize,
+    },
+}
+
 fn default_epochs() -> usize {
     1
 }
@@ -92,6 +115,8 @@ impl RewardModelConfig {
     /// Names the first value out of range.
     pub fn validate(&self, key: &str) -> Result<()> {
         let fault = |name: &str, problem: &str| Error::setting(format!("{key}.{name}"), problem);
+        self.origin()
+            .map_err(|error| error.inside(&format!("{key}.")))?;
         let counts = [
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 1),
@@ -117,6 +142,41 @@ impl RewardModelConfig {
             return Err(fault("batching.micro_batch", problem));
         }
         self.optim.validate(&format!("{key}.optim"))
+    }
+
+    /// Where the data comes from.
+    ///
+    /// # Errors
+    /// When neither or both of `data` and `task` are given, or `examples` does not go with them.
+    pub(super) fn origin(&self) -> Result<Origin<'_>> {
+        match (&self.data, &self.task, self.examples) {
+            (Some(path), None, None) => Ok(Origin::File(path)),
+            (None, Some(task), Some(examples @ 1..)) => Ok(Origin::Task { task, examples }),
+            (None, Some(_), _) => {
+                let problem = "must be at least 1: how many pairs or labels `task` is to give";
+                Err(Error::setting("examples", problem))
+            }
+            (Some(_), None, Some(_)) => {
+                let problem = "is of `task`, but `data` is given, which is read whole";
+                Err(Error::setting("examples", problem))
+            }
+            (Some(_), Some(_), _) => {
+                let problem = "is given beside `task`, expected one of the two";
+                Err(Error::setting("data", problem))
+            }
+            (None, None, _) => {
+                let problem = "is unset, expected a file or, in its place, `task` and `examples`";
+                Err(Error::setting("data", problem))
+            }
+        }
+    }
+
+    /// What is wrong with the data.
+    pub(super) fn data_error(&self, problem: impl Into<String>) -> Error {
+        match &self.data {
+            Some(path) => Error::file(path, problem),
+            None => Error::setting("task", problem),
+        }
     }
 
     /// Tokens of the longest text, of a model with room for so many positions; one stays free.
@@ -156,8 +216,9 @@ impl RewardModelConfig {
     pub(in crate::train) fn foretold(&self, longest: usize) -> Option<WorstCase> {
         let together = self.objective().samples_together();
         let sequences = self.batch.saturating_mul(together);
-        reads_stage(&self.data)
-            .then(|| scored_once(WorstCase::unseen(sequences, together, longest)))
+        let is_made = self.data.as_ref().is_some_and(reads_stage)
+            || self.task.as_ref().is_some_and(reads_stage);
+        is_made.then(|| scored_once(WorstCase::unseen(sequences, together, longest)))
     }
 }
 
@@ -190,6 +251,35 @@ mod tests {
         assert_eq!(safety.reading().scores, ScoredPart::Response);
         let given = read("loss = 'pointwise'\nscores = 'answer'");
         assert_eq!(given.reading().scores, ScoredPart::Answer);
+    }
+
+    #[test]
+    fn data_is_a_file_or_a_task_but_not_both() {
+        let read = |text: &str| -> RewardModelConfig { toml::from_str(text).unwrap() };
+        let notes = "task = { kind = 'notes' }";
+        let given = read(&format!("{notes}\nexamples = 9"));
+        assert!(given.validate("stage.rm").is_ok());
+        assert!(given.foretold(8).is_none());
+        let written = toml::to_string(&given).unwrap();
+        assert_eq!(read(&written), given);
+        let file = toml::to_string(&read("data = 'd.jsonl'")).unwrap();
+        assert!(
+            !file.contains("task") && !file.contains("examples"),
+            "{file}"
+        );
+        for (text, key) in [
+            (String::new(), "data"),
+            (format!("data = 'd.jsonl'\n{notes}\nexamples = 9"), "data"),
+            ("data = 'd.jsonl'\nexamples = 9".into(), "examples"),
+            (notes.into(), "examples"),
+            (format!("{notes}\nexamples = 0"), "examples"),
+        ] {
+            let error = read(&text).validate("stage.rm").unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`stage.rm.{key}`: ")), "{error}");
+        }
+        let later = "{ kind = 'jsonl', train = 'stage:sample/data.jsonl' }";
+        let later = read(&format!("task = {later}\nexamples = 9"));
+        assert!(later.foretold(8).is_some());
     }
 
     #[test]

@@ -6,13 +6,13 @@ use rand::seq::SliceRandom;
 
 use super::RewardModelConfig;
 use super::reading::{ScoredText, scored_sample};
-use crate::data::{Example, Preference, Prompt, read_labelled, read_rated_preferences};
-use crate::error::{Error, Result};
+use super::sources::Source;
+use crate::data::Prompt;
+use crate::error::Result;
 use crate::rewards::Reading;
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::TrainingSample;
-use crate::train::loss::RewardLossKind;
 
 /// A pair or a single answer: what the loss cannot take apart.
 #[derive(Clone, Debug)]
@@ -35,30 +35,28 @@ pub(super) struct Split {
 }
 
 impl RewardItem {
-    /// Every item of the data without a text longer than `longest`.
+    /// Every item of the data without a text longer than `longest`; `seed` is the stage's.
     ///
     /// # Errors
-    /// When the file or a line of it is broken, or all items are too long.
+    /// When the file or a line of it is broken, the task has too few annotated problems, or all items
+    /// are too long.
     pub(super) fn read_all(
         config: &RewardModelConfig,
         tokenizer: &Tokenizer,
         longest: usize,
+        seed: Seed,
     ) -> Result<Vec<Self>> {
         let mut items = Vec::new();
-        for (index, source) in Source::read_all(config)?.into_iter().enumerate() {
+        for (index, source) in Source::read_all(config, seed)?.into_iter().enumerate() {
             let item = source.item(tokenizer, config.reading());
-            let item = item.map_err(|error| {
-                Error::file(&config.data, format!("item {}: {error}", index + 1))
-            })?;
+            let item =
+                item.map_err(|error| config.data_error(format!("item {}: {error}", index + 1)))?;
             if item.texts.iter().all(|text| text.ids.len() <= longest) {
                 items.push(item);
             }
         }
         match items.is_empty() {
-            true => Err(Error::file(
-                &config.data,
-                "every text is longer than `max_tokens`",
-            )),
+            true => Err(config.data_error("every text is longer than `max_tokens`")),
             false => Ok(items),
         }
     }
@@ -84,67 +82,7 @@ impl RewardItem {
     }
 }
 
-/// A line of the data.
-struct Source {
-    prompt: Prompt,
-    completions: Vec<Prompt>,
-    targets: Vec<f32>,
-}
-
 impl Source {
-    fn read_all(config: &RewardModelConfig) -> Result<Vec<Self>> {
-        Ok(match config.loss {
-            RewardLossKind::Pairwise => (read_rated_preferences(&config.data)?.into_iter())
-                .map(|rated| Self::of_preference(rated.preference, rated.margin))
-                .collect(),
-            RewardLossKind::Pointwise => (read_labelled(&config.data)?.into_iter())
-                .map(|labelled| Self::of_example(labelled.example, labelled.label))
-                .collect(),
-        })
-    }
-
-    fn of_preference(preference: Preference, margin: f32) -> Self {
-        let (prompt, completions) = match preference {
-            Preference::Text {
-                prompt,
-                chosen,
-                rejected,
-            } => (Prompt::Text(prompt), [chosen, rejected].map(Prompt::Text)),
-            Preference::Chat {
-                prompt,
-                chosen,
-                rejected,
-            } => (
-                Prompt::Messages(prompt),
-                [chosen, rejected].map(Prompt::Messages),
-            ),
-        };
-        Self {
-            prompt,
-            completions: completions.to_vec(),
-            targets: vec![margin, 0.0],
-        }
-    }
-
-    fn of_example(example: Example, label: bool) -> Self {
-        let (prompt, completion) = match example {
-            Example::TextCompletion { prompt, completion } => {
-                (Prompt::Text(prompt), Prompt::Text(completion))
-            }
-            Example::ChatCompletion { prompt, completion } => {
-                (Prompt::Messages(prompt), Prompt::Messages(completion))
-            }
-            Example::Text(_) | Example::Chat(_) => {
-                unreachable!("a labelled completion has a prompt")
-            }
-        };
-        Self {
-            prompt,
-            completions: vec![completion],
-            targets: vec![f32::from(label)],
-        }
-    }
-
     fn item(self, tokenizer: &Tokenizer, reading: Reading) -> Result<RewardItem> {
         let put = |completion| reading.put(tokenizer, &self.prompt, completion);
         let texts = self.completions.iter().map(put);
@@ -222,7 +160,7 @@ mod tests {
         let tokenizer = train_byte_level_bpe(["a"].iter(), &vocabulary).unwrap();
         let text = format!("data = '{}'\nloss = '{loss}'", data.display());
         let config: RewardModelConfig = toml::from_str(&text).unwrap();
-        RewardItem::read_all(&config, &tokenizer, 8)
+        RewardItem::read_all(&config, &tokenizer, 8, Seed::new(1))
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod items;
 mod reading;
 mod report;
 mod scorer;
+mod sources;
 
 pub use config::RewardModelConfig;
 pub use report::HeldOutReport;
@@ -20,14 +21,15 @@ use self::scorer::{Card, score_samples};
 use super::supervised::{SupervisedPlan, Trained, train_supervised};
 use super::{StageContext, TrainingSample};
 use crate::data::EpochOrder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use crate::model::Decoder;
+use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 
 /// The data of `config` as samples of texts of at most `longest` tokens: the chosen and the rejected text
 /// of each pair, or each answer; with the one token after it, before which its score is read, and what
-/// it should be worth.
+/// it should be worth. What a task's annotators say depends on `seed`, the stage's.
 ///
 /// # Errors
 /// When the data is broken or all of it is too long.
@@ -35,8 +37,9 @@ pub fn reward_samples(
     config: &RewardModelConfig,
     tokenizer: &Tokenizer,
     longest: usize,
+    seed: Seed,
 ) -> Result<Vec<TrainingSample>> {
-    let items = RewardItem::read_all(config, tokenizer, longest)?;
+    let items = RewardItem::read_all(config, tokenizer, longest, seed)?;
     Ok(RewardItem::samples(&items))
 }
 
@@ -55,11 +58,11 @@ pub fn train_reward_model(
 ) -> Result<Trained> {
     let decoder = decoder.with_pad_token(pad_token(tokenizer));
     let longest = config.longest(decoder.config().max_position_embeddings);
-    let items = RewardItem::read_all(config, tokenizer, longest)?;
+    let items = RewardItem::read_all(config, tokenizer, longest, context.seed)?;
     let Split { train, held_out } =
         Split::new(items, config.held_out, context.seed.named("held_out"));
     let order = EpochOrder::new(train.len(), context.seed.named("order"));
-    let order = order.ok_or_else(|| Error::file(&config.data, "no data to learn from"))?;
+    let order = order.ok_or_else(|| config.data_error("no data to learn from"))?;
     let batch = config.batch.min(train.len());
     let plan = SupervisedPlan {
         steps: (train.len() * config.epochs).div_ceil(batch),
