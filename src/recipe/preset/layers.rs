@@ -20,6 +20,15 @@ impl Layer {
             may_miss: self.may_miss,
         }
     }
+
+    fn fault(self, problem: &str) -> Diagnosis {
+        // Places in a recipe as written have no names to go by.
+        let key = self.place.spelled(&Value::Boolean(false));
+        Diagnosis {
+            place: self.place,
+            problem: format!("`{key}`: {problem}"),
+        }
+    }
 }
 
 /// Lays `over` on `under`: tables become one, all else replaces what was there.
@@ -51,12 +60,7 @@ fn lay_value(over: &Value, under: &mut Value, layer: &Layer) -> Result<(), Diagn
                 match find_element(under, word) {
                     Ok(index) => lay_value(value, &mut under[index], &layer.below(word))?,
                     Err(_) if layer.may_miss => {}
-                    Err(problem) => {
-                        return Err(Diagnosis {
-                            place: layer.below(word).place,
-                            problem,
-                        });
-                    }
+                    Err(problem) => return Err(layer.below(word).fault(&problem)),
                 }
             }
             Ok(())
@@ -109,6 +113,6 @@ mod tests {
         let missed = laid("r.d.w = 2", under, true).unwrap();
         assert_eq!(missed, under.parse().unwrap());
         let refused = laid("r.d.w = 2", under, false).unwrap_err();
-        assert_eq!(refused.problem, "no `d` here, there is `a`, `c`");
+        assert_eq!(refused.problem, "`r.d`: no `d` here, there is `a`, `c`");
     }
 }
