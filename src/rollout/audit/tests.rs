@@ -67,6 +67,14 @@ fn answers_without_tags_are_attacked_where_the_reward_reads_them() {
 }
 
 #[test]
+fn no_attack_scores_by_the_value_of_an_answer() {
+    for task in ["arithmetic", "modular_arithmetic"] {
+        let audit = audit(&format!("{{ kind = \"{task}\" }}"), "{ kind = \"math\" }");
+        assert_eq!(complaints(task, &audit), [""; 0]);
+    }
+}
+
+#[test]
 fn schema_that_takes_anything_scores() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("problems.jsonl");
