@@ -10,6 +10,7 @@ use clap::Args;
 use super::Globals;
 use crate::device::{self, DeviceSpec};
 use crate::error::Error;
+use crate::files;
 use crate::pipeline::{Run, StageSummary, Summary};
 use crate::precision::Precision;
 use crate::recipe::{self, Recipe};
@@ -79,12 +80,14 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
         Error::Interrupted => anyhow!(Error::Interrupted).context(resume_hint(args, &folder)),
         error => anyhow!(error),
     })?;
-    let files = [
+    let written = [
         ("model", run.final_model()),
         ("curves", Some(report::save_curves(&folder)?)),
         ("audit", save_audit(&run)?),
     ];
-    super::print(&describe(&summary, &files))
+    let results = describe(&summary, &written);
+    files::write_text(&folder.join("report").join("summary.txt"), &results)?;
+    super::print(&results)
 }
 
 /// Audits the run's rewards; what is found is for the user to judge and does not fail the run.
@@ -210,7 +213,7 @@ fn describe(summary: &Summary, files: &[(&str, Option<PathBuf>)]) -> String {
         rows.extend([
             row(&format!("pass@{k}"), before.pass_at_k, after.pass_at_k),
             row(&format!("cons@{k}"), before.cons_at_k, after.cons_at_k),
-            row("format", before.format, after.format),
+            row("well formed", before.format, after.format),
             row("mean tokens", before.mean_tokens, after.mean_tokens),
         ]);
         let after: BTreeMap<_, _> = further_results(after).into_iter().collect();
@@ -233,7 +236,7 @@ fn describe(summary: &Summary, files: &[(&str, Option<PathBuf>)]) -> String {
         text += &format!("{}\n", win_rate_table(&summary.win_rates));
     }
     for stage in &summary.stages {
-        text += &format!("{:<12} {:.0} s\n", stage.name, stage.seconds);
+        text += &format!("{:<24} {:.0} s\n", stage.name, stage.seconds);
     }
     text.push('\n');
     for (name, path) in files {
@@ -289,21 +292,27 @@ fn win_rate_table(win_rates: &[WinRate]) -> report::Table {
 fn stage_results(stage: &StageSummary) -> Option<report::ModelResults> {
     let eval = stage.eval.as_ref()?;
     let k = eval.samples;
-    let measured = |name: &str, value| report::Measured {
+    let within = |name: &str, value, interval| report::Measured {
         name: name.into(),
         value,
+        interval,
     };
+    let measured = |name: &str, value| within(name, value, None);
     let of_parts = eval.pass_at_1_of_parts.iter();
     let of_parts = of_parts.map(|(part, share)| measured(&format!("pass@1 {part}"), *share));
     Some(report::ModelResults {
         stage: stage.name.clone(),
         results: [
-            vec![measured("pass@1", eval.pass_at_1)],
+            vec![within(
+                "pass@1",
+                eval.pass_at_1,
+                Some(eval.pass_at_1_interval),
+            )],
             of_parts.collect(),
             vec![
                 measured(&format!("pass@{k}"), eval.pass_at_k),
                 measured(&format!("cons@{k}"), eval.cons_at_k),
-                measured("format", eval.format),
+                measured("well formed", eval.format),
                 measured("mean_tokens", eval.mean_tokens),
             ],
             further_results(eval)

@@ -5,6 +5,7 @@ mod key_path;
 mod lineage;
 mod overrides;
 mod plan;
+mod preset;
 mod references;
 mod toml_overlay;
 mod tune;

@@ -1,6 +1,7 @@
 //! Reads a typed recipe from TOML with the command line's `--set` laid over it, and writes it back.
 //!
-//! Nothing here knows what a recipe holds: any type will do whose structs refuse unknown fields.
+//! Nothing here knows what a recipe holds once it is plain ([`preset`](super::preset) makes it so): any type will
+//! do whose structs refuse unknown fields.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::diagnosis::{Diagnosis, diagnose};
-use super::key_path::line_at;
+use super::diagnosis::diagnose;
+use super::key_path::{KeyPath, line_at};
 use super::overrides::{self, Override};
+use super::preset::{self, Sources};
 use crate::error::{Error, Result};
 
 /// Reads the recipe file `path` and lays `overrides` (`dotted.key=value`) over it.
@@ -39,18 +41,40 @@ pub fn from_text<T: DeserializeOwned>(text: &str, path: &Path, overrides: &[Stri
         recipe: path.to_path_buf(),
         problem,
     };
-    let mut root = Value::Table(parse(text).map_err(refuse)?);
-    let overrides = overrides
-        .iter()
-        .map(|text| overrides::apply(&mut root, text))
-        .collect::<Result<Vec<_>, String>>()
-        .map_err(refuse)?;
+    let is_short = |text: &&String| preset::is_shorthand(text.split('=').next().unwrap_or(text));
+    let (short, long): (Vec<&String>, Vec<&String>) = overrides.iter().partition(is_short);
+    let mut written = Value::Table(parse(text).map_err(refuse)?);
+    let short = apply_all(&mut written, &short).map_err(refuse)?;
+    let Value::Table(written) = written else {
+        return Err(refuse("is no table".to_owned()));
+    };
+    let expanded = preset::expand(written).map_err(|diagnosis| {
+        let origin = origin_of(std::slice::from_ref(&diagnosis.place), text, &short);
+        refuse(format!(
+            "{}{}",
+            origin.unwrap_or_default(),
+            diagnosis.problem
+        ))
+    })?;
+    let mut root = Value::Table(expanded.root);
+    let long = apply_all(&mut root, &long).map_err(refuse)?;
     T::deserialize(root.clone()).map_err(|error| {
         let check = |edited: Value| Some(T::deserialize(edited).err()?.message().to_owned());
         let diagnosis = diagnose(&root, error.message(), check);
-        let origin = origin(&diagnosis, text, &overrides);
+        let wrote = Wrote {
+            text,
+            short: &short,
+            long: &long,
+            sources: &expanded.sources,
+        };
+        let origin = wrote.origin(&diagnosis.place, &root);
         refuse(format!("{origin}{}", diagnosis.problem))
     })
+}
+
+fn apply_all(root: &mut Value, overrides: &[&String]) -> Result<Vec<Override>, String> {
+    let apply = |text: &&String| overrides::apply(root, text);
+    overrides.iter().map(apply).collect()
 }
 
 /// The recipe as TOML text that [`from_text`] reads back as the same recipe.
@@ -72,19 +96,47 @@ fn parse(text: &str) -> Result<Table, String> {
     })
 }
 
-/// Who brought the faulty key: a `--set`, or a line of the file.
-fn origin(diagnosis: &Diagnosis, text: &str, overrides: &[Override]) -> String {
-    let place = &diagnosis.place;
-    let named = |given: &Override| format!("--set {}: ", given.text);
-    let last = |fits: &dyn Fn(&Override) -> bool| overrides.iter().rev().find(|o| fits(o));
-    if let Some(given) = last(&|given| place.is_within(&given.path)) {
-        return named(given);
+/// All who wrote something of a recipe.
+struct Wrote<'a> {
+    text: &'a str,
+    /// Given before the recipe was expanded.
+    short: &'a [Override],
+    /// Given after.
+    long: &'a [Override],
+    sources: &'a Sources,
+}
+
+impl Wrote<'_> {
+    /// Who brought the faulty key at `place`: a `--set`, a line of the file, or a preset.
+    fn origin(&self, place: &KeyPath, root: &Value) -> String {
+        let given = |fits: &dyn Fn(&Override) -> bool| {
+            let given = self.long.iter().rev().find(|given| fits(given));
+            given.map(|given| format!("--set {}: ", given.text))
+        };
+        let by_preset = || {
+            let preset = self.sources.preset_of(place)?;
+            Some(format!("preset {preset}: "))
+        };
+        let places = self.sources.places(place, root);
+        given(&|given| place.is_within(&given.path))
+            .or_else(|| origin_of(&places, self.text, self.short))
+            .or_else(|| given(&|given| given.path.is_within(place) && !place.0.is_empty()))
+            .or_else(by_preset)
+            .unwrap_or_default()
     }
-    if let Some(line) = place.line(text) {
-        return format!("line {line}: ");
-    }
-    last(&|given| given.path.is_within(place) && !place.0.is_empty())
-        .map_or_else(String::new, named)
+}
+
+/// Who wrote what stands at the first of `places` that was written at all: a `--set`, or a line of the file.
+fn origin_of(places: &[KeyPath], text: &str, overrides: &[Override]) -> Option<String> {
+    let origin = |place: &KeyPath| {
+        let given = overrides
+            .iter()
+            .rev()
+            .find(|given| place.is_within(&given.path));
+        let given = given.map(|given| format!("--set {}: ", given.text));
+        given.or_else(|| Some(format!("line {}: ", place.line(text)?)))
+    };
+    places.iter().find_map(origin)
 }
 
 #[cfg(test)]

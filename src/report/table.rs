@@ -80,6 +80,20 @@ pub struct Measured {
     pub name: String,
     /// The value.
     pub value: f64,
+    /// The ends of its 95 % interval, if it is known.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl Measured {
+    /// The value as a table shows it, with its interval.
+    fn written(&self) -> String {
+        let decimals = decimals(&self.name);
+        let value = format!("{:.decimals$}", self.value);
+        match self.interval {
+            Some([low, high]) => format!("{value} ({low:.decimals$} to {high:.decimals$})"),
+            None => value,
+        }
+    }
 }
 
 /// A model's held-out results.
@@ -97,11 +111,7 @@ pub fn stage_table(models: &[ModelResults]) -> Table {
     let names = names.map(|result| result.name.replace('_', " "));
     let mut table = Table::new(std::iter::once("after".to_owned()).chain(names));
     for model in models {
-        let value = |result: &Measured| {
-            let decimals = decimals(&result.name);
-            format!("{:.decimals$}", result.value)
-        };
-        let values = model.results.iter().map(value);
+        let values = model.results.iter().map(Measured::written);
         table.row(std::iter::once(model.stage.clone()).chain(values));
     }
     table
@@ -164,25 +174,29 @@ cons@16           -  0.900       -
 
     #[test]
     fn every_stage_has_a_row() {
-        let results = |stage: &str, pass: f64, tokens: f64| {
-            let measured = |name: &str, value| Measured {
+        let results = |stage: &str, pass: f64, interval, tokens: f64| {
+            let measured = |name: &str, value, interval| Measured {
                 name: name.to_owned(),
                 value,
+                interval,
             };
             ModelResults {
                 stage: stage.to_owned(),
-                results: vec![measured("pass@1", pass), measured("mean_tokens", tokens)],
+                results: vec![
+                    measured("pass@1", pass, interval),
+                    measured("mean_tokens", tokens, None),
+                ],
             }
         };
         let table = stage_table(&[
-            results("cold_start", 0.25, 80.0),
-            results("zero", 0.5, 9.25),
+            results("cold_start", 0.25, Some([0.125, 0.5]), 80.0),
+            results("zero", 0.5, None, 9.25),
         ]);
         let expected = "\
-after       pass@1  mean tokens
-----------  ------  -----------
-cold_start   0.250         80.0
-zero         0.500          9.2
+after                       pass@1  mean tokens
+----------  ----------------------  -----------
+cold_start  0.250 (0.125 to 0.500)         80.0
+zero                         0.500          9.2
 ";
         assert_eq!(table.to_string(), expected);
     }

@@ -25,6 +25,9 @@ pub struct SftConfig {
     pub from: Option<String>,
     /// The examples, JSON Lines: one file, or several that are read one after another.
     pub data: DataFiles,
+    /// Learns from so many examples, the first; unset learns from all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
     /// Passes over the examples. The paper takes 2 to 3.
     #[serde(default = "default_epochs")]
     pub epochs: usize,
@@ -75,6 +78,7 @@ impl SftConfig {
     /// Names the first value out of range.
     pub fn validate(&self, key: &str) -> Result<()> {
         let counts = [
+            ("examples", self.examples.unwrap_or(usize::MAX), 1),
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 1),
             ("max_tokens", self.max_tokens, 2),
@@ -158,15 +162,17 @@ pub fn train_sft(
     })
 }
 
-/// The examples, cut to `longest` tokens; those that have none to learn then are left out.
+/// The first `config.examples`, cut to `longest` tokens; those that have none to learn then are left out.
 pub(super) fn read_samples(
     config: &SftConfig,
     tokenizer: &Tokenizer,
     longest: usize,
 ) -> Result<Vec<TrainingSample>> {
     let mut samples = Vec::new();
+    let mut left = config.examples.unwrap_or(usize::MAX);
     for path in config.data.paths() {
-        for (index, example) in read_examples(path)?.iter().enumerate() {
+        for (index, example) in read_examples(path)?.iter().take(left).enumerate() {
+            left -= 1;
             let sample = supervised_sample(tokenizer, example, config.loss_on);
             let blame = |error| Error::file(path, format!("example {}: {error}", index + 1));
             let mut sample = sample.map_err(blame)?;
@@ -213,6 +219,36 @@ mod tests {
         assert_eq!((samples[0].ids.len(), samples[0].prompt_tokens), (39, 17));
         let learned: Vec<bool> = [vec![true; 2], vec![false; 17], vec![true; 3]].concat();
         assert_eq!(samples[0].loss_mask, learned);
+    }
+
+    #[test]
+    fn the_first_examples_of_all_files_are_learned() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts = |name: &str, lines: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, lines).unwrap();
+            path.display().to_string()
+        };
+        let first = texts("first.jsonl", "{\"text\": \"ab\"}\n{\"text\": \"abc\"}\n");
+        let second = texts(
+            "second.jsonl",
+            "{\"text\": \"abcd\"}\n{\"text\": \"abcde\"}\n",
+        );
+        // Every byte is a token.
+        let vocabulary = BpeConfig {
+            vocabulary_size: 256 + 7,
+            ..BpeConfig::default()
+        };
+        let tokenizer = train_byte_level_bpe(["a"].iter(), &vocabulary).unwrap();
+        let learned = |setting: &str| {
+            let text = format!("data = ['{first}', '{second}']\nloss_on = 'all'\n{setting}");
+            let config: SftConfig = toml::from_str(&text).unwrap();
+            config.validate("stage.sft").unwrap();
+            read_samples(&config, &tokenizer, 39).unwrap().len()
+        };
+        assert_eq!(learned(""), 4);
+        assert_eq!(learned("examples = 3"), 3);
+        assert_eq!(learned("examples = 9"), 4);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod kernels;
 mod oracle;
 mod plan;
 mod precision;
+mod presets;
 mod resting;
 mod resume;
 mod reward_model;
