@@ -131,3 +131,81 @@ fn graded(stage: &Stage) -> Option<(&TaskConfig, &[RewardConfig])> {
         Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) | Stage::RewardModel(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::device::DeviceSpec;
+    use crate::precision::Precision;
+    use crate::recipe::from_text;
+    use crate::workers::Workers;
+
+    const RECIPE: &str = r#"
+name = "r"
+model = "base"
+
+[[stage]]
+kind = "sft"
+data = "a.jsonl"
+
+[[stage]]
+kind = "grpo"
+name = "now"
+steps = 1
+rewards = [{ kind = "accuracy" }, { kind = "reward_model", model = "stage:sft/model" }]
+task = { kind = "arithmetic" }
+
+[[stage]]
+kind = "grpo"
+name = "then"
+steps = 1
+rewards = [{ kind = "accuracy" }]
+task = { kind = "jsonl", train = "stage:sft/problems.jsonl" }
+"#;
+
+    #[test]
+    fn what_is_not_made_yet_is_left_out_and_noted() {
+        let recipe = from_text(RECIPE, Path::new("r.toml"), &[]).unwrap();
+        let summary = |made| {
+            let audits = audit_rewards(&recipe, 2, made).unwrap();
+            let stages = audits.iter().map(|it| it.stage.as_str());
+            assert_eq!(stages.collect::<Vec<_>>(), ["now", "then"]);
+            let summaries = audits
+                .into_iter()
+                .map(|it| (it.audit.problems, it.audit.notes));
+            summaries.collect::<Vec<_>>()
+        };
+        let before = summary(None);
+        assert_eq!((before[0].0, before[1].0), (2, 0));
+        let note =
+            "reward `reward_model` is left out: it is a model, which is audited with its run";
+        assert_eq!(before[0].1, [note]);
+        let note = "left out: its task reads what an earlier stage makes";
+        assert_eq!(before[1].1, [note]);
+
+        let run = tempfile::tempdir().unwrap();
+        let device = device::open(&DeviceSpec::Cpu).unwrap();
+        let made = MadeByRun {
+            folder: run.path(),
+            models: RewardModels {
+                device: &device,
+                precision: Precision::F32,
+                workers: Workers::new(1),
+            },
+        };
+        let begun = summary(Some(made));
+        let folder = run.path().join("01-sft");
+        let model = folder.join("model");
+        let model = model.display();
+        let note = format!("reward `reward_model` is left out: its model {model} is not there yet");
+        assert_eq!((begun[0].0, &begun[0].1), (2, &vec![note]));
+        assert!(begun[1].1[0].starts_with("left out: "), "{begun:?}");
+
+        fs::create_dir(&folder).unwrap();
+        let problems = "{\"prompt\": \"1+1=?\", \"answer\": \"2\"}\n";
+        fs::write(folder.join("problems.jsonl"), problems).unwrap();
+        assert_eq!(summary(Some(made))[1], (1, Vec::new()));
+    }
+}
