@@ -7,6 +7,7 @@
 //! its completions (`eval-before.jsonl`), `win-rate-NAME.json` and `summary.json`. What is there is not done
 //! again.
 
+mod audit;
 mod held_out;
 mod win_rates;
 
@@ -36,6 +37,8 @@ use crate::train::{
     train_ppo, train_reward_model, train_sft,
 };
 use crate::workers::Workers;
+
+pub use self::audit::{MadeByRun, StageAudit, audit_rewards};
 
 /// What a run found, as `summary.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,10 +100,7 @@ impl Run<'_> {
     /// When the folder holds another recipe's run, a stage fails, or the user stops.
     pub fn execute(&self) -> Result<Summary> {
         self.prepare_folder()?;
-        let workers = match self.recipe.workers {
-            0 => Workers::suited_to(self.device),
-            count => Workers::new(count),
-        };
+        let workers = self.workers();
         let grading = self.recipe.grading();
         let mut examiner = grading.map(|grading| Examiner::new(self, &workers, grading));
         let mut stages = Vec::new();
@@ -145,6 +145,13 @@ impl Run<'_> {
         self.model(self.recipe.newest_model(self.recipe.stages.len()))
     }
 
+    fn workers(&self) -> Workers {
+        match self.recipe.workers {
+            0 => Workers::suited_to(self.device),
+            count => Workers::new(count),
+        }
+    }
+
     fn model(&self, origin: Option<Origin<'_>>) -> Option<PathBuf> {
         match origin? {
             Origin::Folder { folder, .. } => Some(folder.to_path_buf()),
@@ -157,8 +164,7 @@ impl Run<'_> {
     }
 
     fn stage_name(&self, index: usize) -> String {
-        let name = self.recipe.stages[index].name();
-        format!("{:02}-{name}", index + 1)
+        stage_name(self.recipe, index)
     }
 
     /// Writes the resolved recipe and the versions, or checks that they are this run's.
@@ -338,6 +344,12 @@ impl Run<'_> {
             tokenizer,
         })
     }
+}
+
+/// The name of the folder of stage `index`.
+fn stage_name(recipe: &Recipe, index: usize) -> String {
+    let name = recipe.stages[index].name();
+    format!("{:02}-{name}", index + 1)
 }
 
 /// A model folder in memory.

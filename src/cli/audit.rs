@@ -1,21 +1,21 @@
 //! `emberl audit`: what a recipe's rewards give to completions that deserve nothing.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use crate::data::reads_stage;
+use super::Globals;
+use crate::device;
 use crate::error::Error;
-use crate::recipe::{self, Recipe, Stage};
-use crate::report::Table;
-use crate::rewards::RewardConfig;
-use crate::rollout::{Audit, AuditInput, AuditRow, Verdict};
-use crate::seed::Seed;
-use crate::tasks::TaskConfig;
+use crate::pipeline::{MadeByRun, StageAudit, audit_rewards};
+use crate::recipe::{self, Recipe};
+use crate::report;
+use crate::rollout::{AuditRow, ModelProbe};
+use crate::train::RewardModels;
+use crate::workers::Workers;
 
 /// What `emberl audit` is told.
 #[derive(Args, Debug)]
@@ -25,6 +25,9 @@ pub struct AuditArgs {
     /// Changes a setting: `stage.grpo.rewards.format.weight=0.1`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// A run of the recipe: the reward models and problems that it made are audited, too.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
     /// Problems of each part of a stage's task.
     #[arg(long, value_name = "N", default_value = "8")]
     problems: NonZeroUsize,
@@ -33,7 +36,7 @@ pub struct AuditArgs {
     json: bool,
 }
 
-/// A line of `--json`.
+/// A line of `--json` about the rules.
 #[derive(Serialize)]
 struct Record<'a> {
     stage: &'a str,
@@ -41,184 +44,101 @@ struct Record<'a> {
     row: &'a AuditRow,
 }
 
-/// The audit of one stage.
-struct StageAudit<'a> {
+/// A line of `--json` about a reward model.
+#[derive(Serialize)]
+struct ModelRecord<'a> {
     stage: &'a str,
-    audit: Audit,
+    reward: &'a str,
+    problems: usize,
+    /// Mean score of good answers.
+    answer: f64,
+    #[serde(flatten)]
+    probe: &'a ModelProbe,
 }
 
 /// Prints what every stage's rewards give.
 ///
 /// # Errors
-/// When the recipe or a stage's data is broken, and when something scores that should not.
-pub(super) fn run(args: &AuditArgs) -> Result<()> {
+/// When the recipe or a stage's data is broken, and when a rule pays for what it should not. What reward
+/// models prefer is told and no error.
+pub(super) fn run(args: &AuditArgs, globals: &Globals) -> Result<()> {
     let recipe: Recipe = recipe::load(&args.recipe, &args.set)?;
     recipe.validate().map_err(|error| Error::Recipe {
         recipe: args.recipe.clone(),
         problem: error.to_string(),
     })?;
-    let mut findings = 0;
-    for stage in &recipe.stages {
-        let Some((task, rewards)) = graded(stage) else {
-            continue;
-        };
-        let audited = StageAudit {
-            stage: stage.name(),
-            audit: audit(args, &recipe, stage, task, rewards)?,
-        };
-        findings += audited.audit.findings().count();
+    let audits = match &args.run {
+        None => audit_rewards(&recipe, args.problems.get(), None)?,
+        Some(folder) => audit_run(args, &recipe, folder, globals)?,
+    };
+    for audited in &audits {
         super::print(&match args.json {
-            true => audited.lines()?,
-            false => audited.describe(),
+            true => lines(audited)?,
+            false => report::audit_text(audited),
         })?;
     }
-    match findings {
+    let findings = audits.iter();
+    match findings.map(|it| it.audit.findings().count()).sum() {
         0 => Ok(()),
         1 => bail!("1 kind of completion earns what it should not, or is refused"),
-        _ => bail!("{findings} kinds of completions earn what they should not, or are refused"),
+        findings => {
+            bail!("{findings} kinds of completions earn what they should not, or are refused")
+        }
     }
 }
 
-/// Where a stage's problems come from and what its completions are graded by, if they are.
-fn graded(stage: &Stage) -> Option<(&TaskConfig, &[RewardConfig])> {
-    match stage {
-        Stage::Grpo(config) | Stage::Ppo(config) => Some((&config.task, &config.rewards)),
-        Stage::Sample(config) => Some((&config.task, &config.rewards)),
-        Stage::Pretrain(_) | Stage::Sft(_) | Stage::Dpo(_) | Stage::RewardModel(_) => None,
-    }
-}
-
-fn audit(
+/// The audit with what the run in `folder` made.
+fn audit_run(
     args: &AuditArgs,
     recipe: &Recipe,
-    stage: &Stage,
-    task: &TaskConfig,
-    rewards: &[RewardConfig],
-) -> Result<Audit> {
-    if reads_stage(task) {
-        return Ok(Audit {
-            rewards: Vec::new(),
-            problems: 0,
-            rows: Vec::new(),
-            notes: vec!["left out: its task reads what an earlier stage makes".into()],
-        });
+    folder: &Path,
+    globals: &Globals,
+) -> Result<Vec<StageAudit>> {
+    if !folder.join("recipe.toml").exists() {
+        let problem = format!("{} holds no run", folder.display());
+        return Err(Error::setting("--run", problem).into());
     }
-    let inside = |error: Error| error.inside(&format!("stage.{}.", stage.name()));
-    let input = AuditInput {
-        task: Arc::from(task.build().map_err(inside)?),
-        rewards,
-        problems: args.problems.get(),
-        seed: Seed::new(recipe.seed).named("audit"),
+    let named = globals.device()?;
+    let spec = globals.choose_device(&named.unwrap_or_else(|| recipe.device.clone()))?;
+    let device = device::open(&spec)?;
+    let precision = globals.precision.unwrap_or(recipe.precision);
+    let precision = precision.on(&device).map_err(super::of_option)?;
+    let workers = match recipe.workers {
+        0 => Workers::suited_to(&device),
+        count => Workers::new(count),
     };
-    Ok(Audit::run(&input).map_err(inside)?)
+    let made = MadeByRun {
+        folder,
+        models: RewardModels {
+            device: &device,
+            precision,
+            workers,
+        },
+    };
+    Ok(audit_rewards(recipe, args.problems.get(), Some(made))?)
 }
 
-impl StageAudit<'_> {
-    fn describe(&self) -> String {
-        let audit = &self.audit;
-        let mut text = String::new();
-        if !audit.rows.is_empty() {
-            text += &self.table().to_string();
-            text += &format!("\n{} problems\n", audit.problems);
-        } else {
-            text += &format!("{}\n", self.stage);
-        }
-        for row in audit.findings() {
-            let why = match row.verdict {
-                Verdict::Refused => "a right answer has no reward for being right",
-                _ => row.why,
-            };
-            let start: String = row.completion.chars().take(120).collect();
-            text += &format!("{}: {why}: {start:?}\n", row.attack);
-        }
-        let notes = audit.notes.iter();
-        let notes: String = notes.map(|note| format!("({note})\n")).collect();
-        text + &notes + "\n"
+fn lines(audited: &StageAudit) -> Result<String> {
+    let StageAudit { stage, audit } = audited;
+    for note in &audit.notes {
+        tracing::warn!("{stage}: {note}");
     }
-
-    fn table(&self) -> Table {
-        let names = self.audit.rewards.iter().map(String::as_str);
-        let head = std::iter::once(self.stage).chain(names);
-        let mut table = Table::new(head.chain(["total", "verdict"]));
-        for row in &self.audit.rows {
-            let scores = self.audit.rewards.iter();
-            let scores = scores.map(|name| written(row.scores.get(name).copied().flatten()));
-            let cells = std::iter::once(row.attack.to_owned()).chain(scores);
-            table.row(cells.chain([written(row.total), verdict(row.verdict).to_owned()]));
-        }
-        table
+    let mut lines = Vec::new();
+    for row in &audit.rows {
+        lines.push(serde_json::to_string(&Record { stage, row }));
     }
-
-    fn lines(&self) -> Result<String> {
-        for note in &self.audit.notes {
-            tracing::warn!("{}: {note}", self.stage);
-        }
-        let mut text = String::new();
-        for row in &self.audit.rows {
-            let record = Record {
-                stage: self.stage,
-                row,
-            };
-            text += &serde_json::to_string(&record).context("cannot be written as JSON")?;
-            text.push('\n');
-        }
-        Ok(text)
+    for model in &audit.models {
+        let records = model.probes.iter().map(|probe| ModelRecord {
+            stage,
+            reward: &model.reward,
+            problems: model.problems,
+            answer: model.answer,
+            probe,
+        });
+        lines.extend(records.map(|record| serde_json::to_string(&record)));
     }
-}
-
-fn written(score: Option<f64>) -> String {
-    score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
-}
-
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ok => "ok",
-        Verdict::FormOnly => "form only",
-        Verdict::Refused => "REFUSED",
-        Verdict::Scores => "SCORES",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn table_has_a_row_an_attack_and_says_why_one_scores() {
-        let row = |attack, verdict, score: f64| AuditRow {
-            attack,
-            why: "the answer is wrong",
-            verdict,
-            scores: BTreeMap::from([("accuracy".into(), Some(score)), ("length".into(), None)]),
-            total: Some(score),
-            right_total: Some(1.0),
-            completion: "<answer>\n7</answer>".into(),
-        };
-        let audited = StageAudit {
-            stage: "grpo",
-            audit: Audit {
-                rewards: vec!["accuracy".into(), "length".into()],
-                problems: 2,
-                rows: vec![
-                    row("nothing", Verdict::Ok, 0.0),
-                    row("guess", Verdict::Scores, 1.0),
-                ],
-                notes: vec!["reward `j` is left out".into()],
-            },
-        };
-        let expected = "\
-grpo     accuracy  length  total  verdict
--------  --------  ------  -----  -------
-nothing      0.00       -   0.00       ok
-guess        1.00       -   1.00   SCORES
-
-2 problems
-guess: the answer is wrong: \"<answer>\\n7</answer>\"
-(reward `j` is left out)
-
-";
-        assert_eq!(audited.describe(), expected);
-    }
+    let lines = lines.into_iter().map(|line| Ok(line? + "\n"));
+    lines
+        .collect::<Result<String>>()
+        .context("cannot be written as JSON")
 }

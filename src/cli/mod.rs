@@ -132,7 +132,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => run::run(args, globals),
             Command::Plan(args) => plan::run(args, globals),
-            Command::Audit(args) => audit::run(args),
+            Command::Audit(args) => audit::run(args, globals),
             Command::Eval(args) => eval::run(args, globals),
             Command::Generate(args) => generate::run(args, globals),
             Command::Score(args) => score::run(args, globals),

@@ -80,10 +80,30 @@ pub(super) fn run(args: &RunArgs, globals: &Globals) -> Result<()> {
         Error::Interrupted => anyhow!(Error::Interrupted).context(resume_hint(args, &folder)),
         error => anyhow!(error),
     })?;
-    let picture = report::save_curves(&folder)?;
-    let results = describe(&summary, run.final_model().as_deref(), &picture);
+    let written = [
+        ("model", run.final_model()),
+        ("curves", Some(report::save_curves(&folder)?)),
+        ("audit", save_audit(&run)?),
+    ];
+    let results = describe(&summary, &written);
     files::write_text(&folder.join("report").join("summary.txt"), &results)?;
     super::print(&results)
+}
+
+/// Audits the run's rewards; what is found is for the user to judge and does not fail the run.
+fn save_audit(run: &Run<'_>) -> Result<Option<PathBuf>> {
+    let audits = run.audit()?;
+    let path = report::save_audit(run.folder, &audits)?;
+    let findings = audits.iter().map(|audited| {
+        let audit = &audited.audit;
+        audit.findings().count() + audit.preferred().count()
+    });
+    let findings: usize = findings.sum();
+    if let (Some(path), 1..) = (&path, findings) {
+        let path = path.display();
+        tracing::warn!("the audit of the rewards found what pays and should not, see {path}");
+    }
+    Ok(path)
 }
 
 /// Takes what the recipe leaves to the machine from the run that is resumed: results depend on it.
@@ -173,7 +193,8 @@ fn in_recipe(path: &Path, error: Error) -> Error {
     }
 }
 
-fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
+/// The run's results and the `files` that are there, by name.
+fn describe(summary: &Summary, files: &[(&str, Option<PathBuf>)]) -> String {
     let mut text = String::new();
     if let Some(eval) = &summary.eval {
         let row = |name: &str, before: f64, after: f64| report::Comparison {
@@ -218,10 +239,12 @@ fn describe(summary: &Summary, model: Option<&Path>, picture: &Path) -> String {
         text += &format!("{:<24} {:.0} s\n", stage.name, stage.seconds);
     }
     text.push('\n');
-    if let Some(model) = model {
-        text += &format!("model   {}\n", model.display());
+    for (name, path) in files {
+        if let Some(path) = path {
+            text += &format!("{name:<7} {}\n", path.display());
+        }
     }
-    text + &format!("curves  {}\n", picture.display())
+    text
 }
 
 /// Self-checks, and the results with other numbers of worked examples.

@@ -1,5 +1,6 @@
-//! What a run looked like: a picture of its curves and a table of its results.
+//! What a run looked like: a picture of its curves, tables of its results and of the audit of its rewards.
 
+mod audit;
 mod axis;
 mod canvas;
 mod curves;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use image::ImageFormat;
 use serde_json::Value;
 
+pub use audit::{audit_text, save_audit};
 pub use curves::{Record, mark_held_out, note_held_out, sections};
 pub use dashboard::{Dashboard, Section, render};
 pub use panel::{Mark, Panel, Series};

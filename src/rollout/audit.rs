@@ -3,11 +3,12 @@
 //! DeepSeek-R1 (arXiv:2501.12948, section 2.2) keeps to rules because a reward that can be had without the
 //! answer will be. Every completion of the audit is wrong by how it is made; a right one and an honest wrong
 //! one show what they are compared with. Rewards are asked as in training, all completions of a problem
-//! together.
+//! together. Reward models are no rules: each is probed by itself ([`ModelAudit`]) where it is there.
 
 mod attack;
 mod judge;
 mod known;
+mod models;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,11 @@ use self::judge::Judge;
 use self::known::Known;
 use crate::data::Problem;
 use crate::error::Result;
-use crate::rewards::{Attempt, Graded, RewardConfig, RewardContext, RewardKind, Rubric};
+use crate::rewards::{Attempt, Graded, RewardConfig, RewardContext, RewardKind, Rubric, Scorers};
 use crate::seed::Seed;
 use crate::tasks::{Split, Task};
+
+pub use models::{ModelAudit, ModelProbe};
 
 /// The name of the row with the right answer.
 const RIGHT_ANSWER: &str = "right answer";
@@ -38,8 +41,10 @@ const BYTES_PER_TOKEN: usize = 4;
 pub struct AuditInput<'a> {
     /// Whose training problems are attacked.
     pub task: Arc<dyn Task>,
-    /// The rewards; those that are models are left out.
+    /// The rewards; a judge is left out.
     pub rewards: &'a [RewardConfig],
+    /// Loads reward models; without it they are left out.
+    pub scorers: Option<&'a dyn Scorers>,
     /// Problems of each part of the task.
     pub problems: usize,
     /// Where the answers that an honest author would give are drawn from.
@@ -47,14 +52,16 @@ pub struct AuditInput<'a> {
 }
 
 /// What an audit found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// The audited rewards, in the recipe's order.
+    /// The audited rewards that are rules, in the recipe's order.
     pub rewards: Vec<String>,
     /// Problems that were attacked.
     pub problems: usize,
     /// What completions of each kind earned, the right answer first.
     pub rows: Vec<AuditRow>,
+    /// What the reward models prefer.
+    pub models: Vec<ModelAudit>,
     /// What was left out and why.
     pub notes: Vec<String>,
 }
@@ -101,39 +108,81 @@ impl Verdict {
 }
 
 impl Audit {
-    /// Grades every attack on the first problems of each part.
+    /// Grades every attack on the first problems of each part, and probes the reward models with them.
     ///
     /// # Errors
-    /// When a reward cannot be built.
+    /// When a reward cannot be built or a model not loaded.
     pub fn run(input: &AuditInput<'_>) -> Result<Self> {
-        let (by_rule, notes) = split_off_models(input.rewards);
-        let mut audit = Self {
-            rewards: Vec::new(),
-            problems: 0,
-            rows: Vec::new(),
-            notes,
-        };
-        if by_rule.is_empty() {
+        let mut audit = Self::default();
+        let (models, rules) = audit.audited(input);
+        if models.is_empty() && rules.is_empty() {
             audit.note("no reward is left to audit".into());
             return Ok(audit);
         }
-        let context = RewardContext::of(Some(input.task.clone()));
-        let rubric = Rubric::build(&by_rule, &context)?;
-        audit.rewards = rubric.names().iter().map(|name| (*name).into()).collect();
-        let judge = Judge::new(&by_rule);
-        for (index, problem) in problems(input).iter().enumerate() {
-            let seed = input.seed.child(index as u64);
-            audit.attack(&rubric, &judge, input, problem, seed);
+        let problems = problems(input);
+        if !rules.is_empty() {
+            audit.attack_rules(&rules, input, &problems)?;
         }
-        if audit.problems == 0 {
-            audit.note("the task has no training problems that can be attacked".into());
+        for reward in &models {
+            audit.probe_model(reward, input, &problems)?;
         }
         Ok(audit)
+    }
+
+    /// The audit of a stage that cannot be audited for `reason`.
+    pub fn left_out(reason: &str) -> Self {
+        Self {
+            notes: vec![format!("left out: {reason}")],
+            ..Self::default()
+        }
     }
 
     /// The rows with something to be mended.
     pub fn findings(&self) -> impl Iterator<Item = &AuditRow> {
         self.rows.iter().filter(|row| row.verdict.is_finding())
+    }
+
+    /// The probes that a model prefers to good answers, with its reward's name.
+    pub fn preferred(&self) -> impl Iterator<Item = (&str, &ModelProbe)> {
+        self.models.iter().flat_map(|model| {
+            let preferred = model.probes.iter().filter(|probe| probe.is_preferred());
+            preferred.map(|probe| (model.reward.as_str(), probe))
+        })
+    }
+
+    /// The rewards that are models and are there, and those that are rules; the others are noted.
+    fn audited(&mut self, input: &AuditInput<'_>) -> (Vec<RewardConfig>, Vec<RewardConfig>) {
+        let kept = input.rewards.iter().filter(|reward| {
+            let reason = why_left_out(reward, input.scorers.is_some());
+            let note = |reason| format!("reward `{}` is left out: {reason}", reward.name());
+            let note = reason.map(note);
+            let is_kept = note.is_none();
+            note.into_iter().for_each(|note| self.note(note));
+            is_kept
+        });
+        let is_model = |reward: &RewardConfig| matches!(reward.kind, RewardKind::RewardModel(_));
+        kept.cloned().partition(is_model)
+    }
+
+    /// Attacks `rules` with every problem.
+    fn attack_rules(
+        &mut self,
+        rules: &[RewardConfig],
+        input: &AuditInput<'_>,
+        problems: &[Problem],
+    ) -> Result<()> {
+        let context = RewardContext::of(Some(input.task.clone()));
+        let rubric = Rubric::build(rules, &context)?;
+        self.rewards = rubric.names().iter().map(|name| (*name).into()).collect();
+        let judge = Judge::new(rules);
+        for (index, problem) in problems.iter().enumerate() {
+            let seed = input.seed.child(index as u64);
+            self.attack(&rubric, &judge, input, problem, seed);
+        }
+        if self.problems == 0 {
+            self.note("the task has no training problems that can be attacked".into());
+        }
+        Ok(())
     }
 
     fn attack(
@@ -206,29 +255,19 @@ impl Audit {
     }
 }
 
-/// The rewards that are rules, and why the others are left out.
-fn split_off_models(rewards: &[RewardConfig]) -> (Vec<RewardConfig>, Vec<String>) {
-    let mut notes = Vec::new();
-    let reason = |reward: &RewardConfig| match &reward.kind {
-        RewardKind::RewardModel(_) => Some(format!(
-            "reward `{}` is left out: it is a model, not a rule",
-            reward.name()
-        )),
-        RewardKind::LlmJudge(_) => Some(format!(
-            "reward `{}` is left out: it would ask a judge over HTTP",
-            reward.name()
-        )),
-        _ => None,
-    };
-    let by_rule = rewards.iter().filter(|reward| match reason(reward) {
-        Some(note) => {
-            notes.push(note);
-            false
+/// Why `reward` cannot be audited, if it cannot.
+fn why_left_out(reward: &RewardConfig, loads_models: bool) -> Option<String> {
+    match &reward.kind {
+        RewardKind::LlmJudge(_) => Some("it would ask a judge over HTTP".into()),
+        RewardKind::RewardModel(_) if !loads_models => {
+            Some("it is a model, which is audited with its run".into())
         }
-        None => true,
-    });
-    let by_rule = by_rule.cloned().collect();
-    (by_rule, notes)
+        RewardKind::RewardModel(config) if !config.model.exists() => {
+            let model = config.model.display();
+            Some(format!("its model {model} is not there yet"))
+        }
+        _ => None,
+    }
 }
 
 /// The first training problems, so many of each part.

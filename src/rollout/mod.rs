@@ -23,7 +23,7 @@ mod worked_examples;
 
 pub use advantage::{Advantages, RewardAggregation, RewardScale, RewardStats, group_advantages};
 pub use advantage_estimator::{AdvantageEstimator, AdvantageInput, TokenAdvantages};
-pub use audit::{Audit, AuditInput, AuditRow, Verdict};
+pub use audit::{Audit, AuditInput, AuditRow, ModelAudit, ModelProbe, Verdict};
 pub use curriculum::{Curriculum, CurriculumConfig, Picked};
 pub use dynamic_sampling::{DynamicSampling, teaches};
 pub use estimators::{Estimate, majority, pass_at_1, pass_at_k};

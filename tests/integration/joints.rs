@@ -14,7 +14,9 @@ use emberl::stop::Stop;
 use emberl::train::Machine;
 use serde_json::Value;
 
-/// R1's phases in little: what a trained model writes teaches the base.
+use crate::tiny::with_base;
+
+/// R1's phases in little: what a trained model writes teaches the base, which is made first.
 const RECIPE: &str = r#"
 name = "joints"
 seed = 3
@@ -26,15 +28,6 @@ samples = 2
 each_stage = true
 [eval.sampling]
 max_completion_tokens = 12
-
-[[stage]]
-kind = "pretrain"
-steps = 12
-batch = 8
-model = { hidden_size = 32, intermediate_size = 64, layers = 2, heads = 4, kv_heads = 2, initializer_range = 0.08 }
-tokenizer = { vocabulary_size = 300 }
-task = { kind = "countdown", levels = [1] }
-optim = { lr = 3e-3 }
 
 [[stage]]
 kind = "grpo"
@@ -214,7 +207,8 @@ fn a_plan_foretells_what_other_stages_make_and_says_so() {
 }
 
 fn recipe(data: &Path) -> Result<Recipe> {
-    let text = RECIPE.replace("more.jsonl", &data.join("more.jsonl").display().to_string());
+    let text = with_base(RECIPE, "steps = 12\noptim = { lr = 3e-3 }");
+    let text = text.replace("more.jsonl", &data.join("more.jsonl").display().to_string());
     let recipe: Recipe = recipe::from_text(&text, Path::new("joints.toml"), &[])?;
     recipe.validate()?;
     Ok(recipe)

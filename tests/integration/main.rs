@@ -22,4 +22,5 @@ mod reward_model;
 mod rooms;
 mod sandbox;
 mod shaders;
+mod tiny;
 mod win_rates;

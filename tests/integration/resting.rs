@@ -14,6 +14,13 @@ use emberl::recipe::{self, Recipe};
 use emberl::rewards::{AddedReward, Attempt, Reward};
 use emberl::stop::Stop;
 
+use crate::tiny::with_base;
+
+/// What the stage that makes the model is told.
+const BASE_SETTINGS: &str = r#"steps = 12
+optim = { lr = 3e-3, kind = "adamw_8bit" }
+batching = { micro_batch = 3 }"#;
+
 /// Everything that has a state, in little.
 const RECIPE: &str = r#"
 name = "resting"
@@ -26,16 +33,6 @@ problems = 2
 samples = 2
 [eval.sampling]
 max_completion_tokens = 12
-
-[[stage]]
-kind = "pretrain"
-steps = 12
-batch = 8
-model = { hidden_size = 32, intermediate_size = 64, layers = 2, heads = 4, kv_heads = 2, initializer_range = 0.08 }
-tokenizer = { vocabulary_size = 300 }
-task = { kind = "countdown", levels = [1] }
-optim = { lr = 3e-3, kind = "adamw_8bit" }
-batching = { micro_batch = 3 }
 
 [[stage]]
 kind = "sft"
@@ -234,7 +231,8 @@ batching = { micro_batch = 3 }
 
 fn run(folder: &Path, stop: &Stop) -> Result<Summary> {
     let data = folder.parent().expect("a folder beside the data");
-    let recipe = RECIPE.replace("data = \"", &format!("data = \"{}/", data.display()));
+    let recipe = with_base(RECIPE, BASE_SETTINGS);
+    let recipe = recipe.replace("data = \"", &format!("data = \"{}/", data.display()));
     let recipe: Recipe = recipe::from_text(&recipe, Path::new("resting.toml"), &[])?;
     recipe.validate()?;
     Run {

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-/// A recipe with all kinds of stages that takes a few seconds.
+use crate::tiny::with_base;
+
+/// All kinds of stages but the first, in a few seconds.
 const RECIPE: &str = r#"
 name = "tiny"
 seed = 5
@@ -18,15 +20,6 @@ problems = 4
 samples = 2
 [eval.sampling]
 max_completion_tokens = 24
-
-[[stage]]
-kind = "pretrain"
-steps = 40
-batch = 8
-model = { hidden_size = 32, intermediate_size = 64, layers = 2, heads = 4, kv_heads = 2, initializer_range = 0.08 }
-tokenizer = { vocabulary_size = 300 }
-task = { kind = "countdown", levels = [1] }
-optim = { lr = 3e-3 }
 
 [[stage]]
 kind = "sft"
@@ -87,7 +80,8 @@ const KILLS: [f64; 3] = [0.23, 0.41, 0.37];
 #[test]
 fn a_run_killed_three_times_ends_with_the_same_weights() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("recipe.toml"), RECIPE).expect("the recipe");
+    let recipe = with_base(RECIPE, "steps = 40\noptim = { lr = 3e-3 }");
+    fs::write(folder.path().join("recipe.toml"), recipe).expect("the recipe");
     fs::write(folder.path().join("examples.jsonl"), EXAMPLES).expect("the examples");
     fs::write(folder.path().join("pairs.jsonl"), PAIRS).expect("the pairs");
     let started = Instant::now();

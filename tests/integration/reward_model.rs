@@ -12,20 +12,12 @@ use emberl::workers::Workers;
 use serde_json::Value;
 
 use crate::oracle::fixture::cpu;
+use crate::tiny::with_base;
 
 const MODELS: &str = r#"
 name = "models"
 seed = 3
 workers = 2
-
-[[stage]]
-kind = "pretrain"
-steps = 20
-batch = 8
-model = { hidden_size = 32, intermediate_size = 64, layers = 2, heads = 4, kv_heads = 2, initializer_range = 0.08 }
-tokenizer = { vocabulary_size = 300 }
-task = { kind = "countdown", levels = [1] }
-optim = { lr = 3e-3 }
 
 [[stage]]
 kind = "reward_model"
@@ -98,7 +90,8 @@ fn trained_reward_models_tell_good_from_bad_and_grade_a_policy() {
     let (pairs, labels) = data();
     write("pairs.jsonl", &pairs);
     write("labels.jsonl", &labels);
-    write("models.toml", MODELS);
+    let models = with_base(MODELS, "steps = 20\noptim = { lr = 3e-3 }");
+    write("models.toml", &models);
     write("policy.toml", POLICY);
     run(folder.path(), "models");
     for (stage, scores, items) in [("02-helpful", "answer", 24), ("03-safe", "response", 48)] {
@@ -115,6 +108,63 @@ fn trained_reward_models_tell_good_from_bad_and_grade_a_policy() {
     run(folder.path(), "policy");
     check_samples(folder.path());
     check_score_command(folder.path());
+    check_audit(folder.path());
+}
+
+/// The run's report says what rules pay for and models prefer, and `emberl audit --run` says the same.
+fn check_audit(folder: &Path) {
+    let report = fs::read_to_string(folder.join("policy/report/audit.txt")).expect("a report");
+    let head = report.lines().next().expect("a line");
+    let columns: Vec<&str> = head.split_whitespace().collect();
+    assert_eq!(columns, ["grpo", "accuracy", "total", "verdict"]);
+    for start in ["right answer ", "helpful ", "safe "] {
+        assert!(
+            report.lines().any(|line| line.starts_with(start)),
+            "{start}: {report}"
+        );
+    }
+    let lines = |probe: &str| {
+        report
+            .lines()
+            .filter(|line| line.starts_with(probe))
+            .count()
+    };
+    for probe in [
+        "good answer ",
+        "padded with its own words ",
+        "padded with filler ",
+    ] {
+        assert_eq!(lines(probe), 2, "{report}");
+    }
+    let audit = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emberl"));
+        command
+            .args(["audit", "policy.toml", "--device", "cpu"])
+            .args(options);
+        let output = command.current_dir(folder).output().expect("starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaint}");
+        String::from_utf8(output.stdout).expect("a text")
+    };
+    assert_eq!(audit(&["--run", "policy"]), report);
+    let alone = audit(&[]);
+    let note = "(reward `helpful` is left out: it is a model, which is audited with its run)";
+    assert!(
+        alone.contains(note) && !alone.contains("good answer"),
+        "{alone}"
+    );
+    let records = audit(&["--run", "policy", "--json"]);
+    let records = records.lines().map(serde_json::from_str::<Value>);
+    let records: Vec<Value> = records.collect::<Result<_, _>>().expect("records");
+    let probes = records.iter().filter(|record| record["reward"] == "safe");
+    // What the reward gives is a probability.
+    let scores = probes.map(|record| record["score"].as_f64().expect("a score"));
+    let scores: Vec<f64> = scores.collect();
+    assert_eq!(scores.len(), 4);
+    assert!(
+        scores.iter().all(|score| (0.0..=1.0).contains(score)),
+        "{scores:?}"
+    );
 }
 
 /// `emberl score` says of a text what the reward says of it, put as in training.

@@ -13,6 +13,8 @@ use emberl::recipe::{self, Recipe};
 use emberl::rollout::{HeldOutCompletion, WinRate};
 use emberl::stop::Stop;
 
+use crate::tiny::with_base;
+
 const RECIPE: &str = r#"
 name = "win_rates"
 seed = 5
@@ -46,15 +48,6 @@ stage = "model"
 against = "zero"
 part = "sums"
 rewards = [{ kind = "repetition", ngram = 1 }]
-
-[[stage]]
-kind = "pretrain"
-steps = 12
-batch = 8
-model = { hidden_size = 32, intermediate_size = 64, layers = 2, heads = 4, kv_heads = 2, initializer_range = 0.08 }
-tokenizer = { vocabulary_size = 300 }
-task = { kind = "countdown", levels = [1] }
-optim = { lr = 3e-3 }
 
 [[stage]]
 kind = "reward_model"
@@ -193,7 +186,8 @@ fn completions(run: &Path, stage: &str) -> Vec<HeldOutCompletion> {
 
 fn run(folder: &Path) -> Result<Summary> {
     let data = folder.parent().expect("a folder beside the data");
-    let recipe = RECIPE.replace("data = \"", &format!("data = \"{}/", data.display()));
+    let recipe = with_base(RECIPE, "steps = 12\noptim = { lr = 3e-3 }");
+    let recipe = recipe.replace("data = \"", &format!("data = \"{}/", data.display()));
     let recipe: Recipe = recipe::from_text(&recipe, Path::new("win_rates.toml"), &[])?;
     recipe.validate()?;
     Run {

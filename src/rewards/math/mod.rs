@@ -26,7 +26,8 @@
 //! is the inequality); the last box counts (there all near ones together); `°` counts in the argument
 //! of a trigonometric function; `i` is the imaginary unit; an odd root of a negative number is real;
 //! capital and small letters differ where an answer uses both of one letter; a letter is taken for a
-//! unit only after a space and beside a plain number; a word may be the reference.
+//! unit only after a space and beside a plain number; a word may be the reference; a number that the
+//! words beside it deny is no answer (`not 72`).
 //!
 //! Not read, and compared letter by letter: sums, products, integrals and limits with their signs,
 //! derivatives, congruences, sets by a condition, logic.
@@ -42,6 +43,7 @@ mod functions;
 mod latex;
 mod lexer;
 mod limits;
+mod negation;
 mod number;
 mod numeric;
 mod parser;

@@ -2,6 +2,7 @@
 
 use super::latex::{self, Meaning};
 use super::limits::{MAX_ENVIRONMENT_BYTES, MAX_TEXT_BYTES};
+use super::negation::is_denied;
 use super::reading::MathAnswer;
 use super::token::Style;
 use super::units::is_unit;
@@ -55,41 +56,38 @@ pub(super) fn only_environment(text: &str) -> Option<&str> {
 }
 
 /// The mathematics that ends last in `text`: an environment with those joined to it by "and", "or" or
-/// a comma, a LaTeX command without one, or a number.
+/// a comma, a LaTeX command without one, or a number. None if the words beside it deny it.
 pub(super) fn last_mathematics(text: &str) -> Option<MathAnswer> {
     let found = environments(text);
-    let marked = found.last().map(|last| last.span.end);
+    let marked = found.last().map(|last| last.span);
     let command = last_command(text);
-    let run = runs(text).last();
-    let ends = [
-        marked,
-        command.map(|span| span.end),
-        run.map(|span| span.end),
-    ];
-    let last = ends.into_iter().flatten().max()?;
+    let ends = [runs(text).last(), command, marked].into_iter().flatten();
+    let last = ends.max_by_key(|span| span.end)?;
+    if is_denied(text, last) {
+        return None;
+    }
+    let inside = &text[last.start..last.end];
     if marked == Some(last) {
         return MathAnswer::read(&joined(text, &found), Style::Latex);
     }
-    match (command, run) {
-        (Some(span), _) if span.end == last => {
-            MathAnswer::read(&text[span.start..span.end], Style::Latex)
-        }
-        (_, Some(span)) => number(&text[span.start..span.end]),
-        _ => None,
+    match command == Some(last) {
+        true => MathAnswer::read(inside, Style::Latex),
+        false => number(inside),
     }
 }
 
-/// The mathematics that begins first in `text`, within its first `window` bytes.
+/// The mathematics that begins first in `text`, within its first `window` bytes. None if the words beside
+/// it deny it.
 pub(super) fn first_mathematics(text: &str, window: usize) -> Option<MathAnswer> {
     let text = &text[..text.floor_char_boundary(window + MAX_ENVIRONMENT_BYTES)];
     let marked = environments(text).into_iter().next();
     let run = runs(text).next();
+    let counts = |span: Span| span.start <= window && !is_denied(text, span);
     match (marked, run) {
         (Some(marked), run) if run.is_none_or(|run| marked.span.start <= run.start) => {
-            let is_near = marked.span.start <= window;
-            is_near.then(|| MathAnswer::read(marked.inner, Style::Latex))?
+            counts(marked.span).then(|| MathAnswer::read(marked.inner, Style::Latex))?
         }
-        (_, Some(run)) if run.start <= window => number(&text[run.start..run.end]),
+        (_, Some(run)) if counts(run) => number(&text[run.start..run.end]),
         _ => None,
     }
 }

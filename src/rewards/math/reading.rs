@@ -7,6 +7,7 @@ use super::expression::Value;
 use super::extract;
 use super::lexer::tokenize;
 use super::limits::{MAX_TEXT_BYTES, Steps};
+use super::negation::denies;
 use super::parser;
 use super::prose;
 use super::token::{Kind, Style, Token};
@@ -82,7 +83,11 @@ impl MathAnswer {
         if verbatim.is_empty() {
             return None;
         }
-        let tokens = tokenize(text, style).unwrap_or_default();
+        let mut tokens = tokenize(text, style).unwrap_or_default();
+        let word = word(&tokens);
+        if word.is_none() && denies(text) {
+            tokens.clear();
+        }
         let bare = without_units(&tokens, false);
         let barer = without_units(&tokens, true);
         let without_letter = if barer == bare {
@@ -94,7 +99,7 @@ impl MathAnswer {
         Some(Self {
             value,
             without_letter,
-            word: word(&tokens),
+            word,
             verbatim,
         })
     }

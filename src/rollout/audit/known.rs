@@ -81,18 +81,18 @@ pub(super) fn is_same(right: &str, answer: &str) -> bool {
 }
 
 /// Whether the task takes `answer`; a verifier that fails is told of where rewards are asked.
-fn is_verified(problem: &Problem, task: &dyn Task, answer: &str) -> bool {
+pub(super) fn is_verified(problem: &Problem, task: &dyn Task, answer: &str) -> bool {
     !problem.answer.is_null() && task.verify(problem, answer).unwrap_or(false)
 }
 
 /// Whether `reward` is for problems of this part.
-fn is_for(reward: &RewardConfig, problem: &Problem) -> bool {
+pub(super) fn is_for(reward: &RewardConfig, problem: &Problem) -> bool {
     let part = problem.part.as_ref();
     reward.parts.is_empty() || part.is_some_and(|part| reward.parts.contains(part))
 }
 
 /// The problem's reference, where the task takes it for an answer.
-fn reference(problem: &Problem, task: &dyn Task) -> Option<String> {
+pub(super) fn reference(problem: &Problem, task: &dyn Task) -> Option<String> {
     let text = match &problem.answer {
         Value::Null => return None,
         Value::String(text) => text.clone(),

@@ -1,8 +1,12 @@
 use super::*;
-use crate::rewards::GradedPart;
+use crate::rewards::{GradedPart, ModelRewardConfig, Scorer};
 use crate::tasks::{GENERATED, TaskConfig};
 
 fn audit(task: &str, rewards: &str) -> Audit {
+    audit_with(task, rewards, None)
+}
+
+fn audit_with(task: &str, rewards: &str, scorers: Option<&dyn Scorers>) -> Audit {
     #[derive(serde::Deserialize)]
     struct Stage {
         task: TaskConfig,
@@ -13,6 +17,7 @@ fn audit(task: &str, rewards: &str) -> Audit {
     let input = AuditInput {
         task: Arc::from(stage.task.build().unwrap()),
         rewards: &stage.rewards,
+        scorers,
         problems: 4,
         seed: Seed::new(3),
     };
@@ -59,6 +64,14 @@ fn answers_without_tags_are_attacked_where_the_reward_reads_them() {
     assert!(!right.completion.contains("<answer>"), "{right:?}");
     assert_eq!(right.verdict, Verdict::Ok);
     assert_eq!(complaints("arithmetic", &audit), [""; 0]);
+}
+
+#[test]
+fn no_attack_scores_by_the_value_of_an_answer() {
+    for task in ["arithmetic", "modular_arithmetic"] {
+        let audit = audit(&format!("{{ kind = \"{task}\" }}"), "{ kind = \"math\" }");
+        assert_eq!(complaints(task, &audit), [""; 0]);
+    }
 }
 
 #[test]
@@ -132,6 +145,86 @@ fn judge_that_would_be_asked_is_left_out_with_a_reason() {
             "no reward is left to audit"
         ]
     );
+}
+
+/// A model that scores a completion by its bytes, or by one over them.
+struct Bytes {
+    likes_few: bool,
+}
+
+impl Scorer for Bytes {
+    fn score(&self, attempts: &[Attempt<'_>]) -> Vec<Result<f32>> {
+        let bytes = attempts
+            .iter()
+            .map(|attempt| attempt.completion.len() as f32);
+        let score = |bytes: f32| match self.likes_few {
+            true => 1.0 / bytes,
+            false => bytes,
+        };
+        bytes.map(|bytes| Ok(score(bytes))).collect()
+    }
+}
+
+impl Scorers for Bytes {
+    fn load(&self, config: &ModelRewardConfig) -> Result<Box<dyn Scorer>> {
+        let likes_few = config.mean > 0.0;
+        Ok(Box::new(Self { likes_few }))
+    }
+}
+
+#[test]
+fn models_that_like_length_are_found_and_are_no_finding_of_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().display().to_string();
+    let rewards = format!(
+        "{{ kind = \"accuracy\" }}, {{ kind = \"reward_model\", name = \"long\", model = '{model}' }}, \
+         {{ kind = \"reward_model\", name = \"short\", model = '{model}', mean = 1.0 }}, \
+         {{ kind = \"reward_model\", name = \"later\", model = '{model}/later' }}"
+    );
+    for task in GENERATED {
+        let task = format!("{{ kind = \"{task}\" }}");
+        let audit = audit_with(&task, &rewards, Some(&Bytes { likes_few: false }));
+        assert_eq!(audit.rewards, ["accuracy"]);
+        assert_eq!(audit.findings().count(), 0);
+        let note = format!("reward `later` is left out: its model {model}/later is not there yet");
+        assert_eq!(audit.notes, [note]);
+        let [long, short] = audit.models.as_slice() else {
+            panic!("{task}: {:?}", audit.models);
+        };
+        assert_eq!((long.problems, short.problems), (4, 4));
+        for place in [0, 1] {
+            assert!(long.probes[place].probe.starts_with("padded with "));
+            assert_eq!(long.probes[place].preferred, 1.0, "{task}");
+            assert!(long.probes[place].score > long.answer);
+            assert_eq!(short.probes[place].preferred, 0.0, "{task}");
+        }
+        assert_eq!(long.probes[2].probe, "empty answer");
+        assert_eq!(long.probes[3].probe, "prompt echo");
+        let padded = audit.preferred();
+        let padded = padded.filter(|(_, probe)| probe.probe.starts_with("padded with "));
+        let found: Vec<&str> = padded.map(|(reward, _)| reward).collect();
+        assert_eq!(found, ["long", "long"]);
+    }
+    let audit = audit_with("{ kind = \"notes\" }", &rewards, None);
+    assert_eq!(
+        audit.notes[0],
+        "reward `long` is left out: it is a model, which is audited with its run"
+    );
+    assert!(audit.models.is_empty() && !audit.rows.is_empty());
+}
+
+#[test]
+fn a_model_is_probed_with_the_problems_of_its_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().display().to_string();
+    let task = "{ kind = \"mixture\", parts = [\
+        { name = \"notes\", share = 1, task = { kind = \"notes\" } }, \
+        { name = \"sums\", share = 1, task = { kind = \"arithmetic\" } }] }";
+    let rewards = format!("{{ kind = \"reward_model\", model = '{model}', parts = [\"notes\"] }}");
+    let audit = audit_with(task, &rewards, Some(&Bytes { likes_few: false }));
+    let found: Vec<usize> = audit.models.iter().map(|model| model.problems).collect();
+    assert_eq!(found, [4]);
+    assert!(audit.rows.is_empty() && audit.notes.is_empty(), "{audit:?}");
 }
 
 #[test]

@@ -55,6 +55,8 @@ impl Case<'_> {
             ("superscript digit", format!("{right}\u{2079}")),
             ("combining mark", format!("{right}\u{20e3}9")),
             ("negated", format!("-({right})-1")),
+            ("denied", format!("not {right}")),
+            ("denied afterwards", format!("{right} is not it")),
         ];
         let why = "reads as another answer than the right one";
         let wrong = forms
