@@ -271,7 +271,8 @@ kind = "mixture"
         assert_eq!(
             problem("parts = [\"sums\"]", "prts = [\"sums\"]"),
             "line 7: unknown key `stage.grpo.rewards.accuracy.prts`, did you mean `parts`? \
-             (expected one of `weight`, `answer`, `parts`)"
+             (expected one of `weight`, `answer`, `name`, `parts`, \
+             `from_step`)"
         );
         assert_eq!(
             problem("parts = [\"talk\"], weight = 0.5", "parts = \"talk\""),
