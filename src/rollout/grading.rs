@@ -370,7 +370,7 @@ mod tests {
         drop(sender);
         let grader = Grader::new(&rollouter, &problems).follow(&ended).unwrap();
         let totals: Vec<_> = grader.finish().map(|(_, graded)| graded.total).collect();
-        // The ids of place p add up to p². Of places p, p + 1 and p + 2 the squares less their mean, which is p² + 2p + 5/3.
+        // The ids of place p add up to p²; the mean of p², (p + 1)² and (p + 2)² is p² + 2p + 5/3.
         let expected = places.map(|place| {
             let first = (place - place % GROUP_SIZE) as f64;
             let mean = first * first + 2.0 * first + 5.0 / 3.0;
