@@ -207,7 +207,7 @@ impl Bench {
         };
         let decoder = self.decoder.frozen();
         let engine = Engine::new(&decoder, Vec::new(), &self.workers);
-        self.time(|| Ok(engine.generate(&requests, &params, &|_| ()).map(drop)?))
+        self.time(|| Ok(engine.generate(&requests, &params, &|_, _| ()).map(drop)?))
     }
 
     fn scoring(&self, shape: Shape) -> Result<Timing> {

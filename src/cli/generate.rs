@@ -150,7 +150,7 @@ impl GenerateArgs {
         }
         let meter = CompletionMeter::begin(screen, "generate", requests.len());
         engine
-            .generate(&requests, params, &|completion| meter.count(completion))
+            .generate(&requests, params, &|_, completion| meter.count(completion))
             // Settings and prompts were checked: what fails here is the model.
             .map_err(|error| anyhow!("{error}"))
     }

@@ -60,7 +60,7 @@ impl<'a> Batch<'a> {
     /// Decodes until every row has finished.
     pub(super) fn run(
         mut self,
-        on_finished: &(dyn Fn(&Completion) + Sync),
+        on_finished: &(dyn Fn(usize, &Completion) + Sync),
     ) -> Result<Vec<Completion>> {
         let (mut cache, mut logits) = self.prefill();
         loop {
@@ -123,7 +123,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Draws the next token of every unfinished row.
-    fn draw(&mut self, logits: Vec<f32>, on_finished: &(dyn Fn(&Completion) + Sync)) -> Result<()> {
+    fn draw(
+        &mut self,
+        logits: Vec<f32>,
+        on_finished: &(dyn Fn(usize, &Completion) + Sync),
+    ) -> Result<()> {
         let mut sampler = Sampler::new(self.params);
         let vocabulary = logits.len() / self.rows.len();
         let positions = self.decoder.config().max_position_embeddings;
@@ -157,7 +161,7 @@ impl<'a> Batch<'a> {
                 };
                 // A finished row that stays in the batch for a while feeds its last id.
                 row.ids.push(draw.id);
-                on_finished(&completion);
+                on_finished(row.request, &completion);
                 self.completions[row.request] = Some(completion);
             }
         }

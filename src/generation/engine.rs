@@ -74,7 +74,8 @@ impl<'a> Engine<'a> {
         self
     }
 
-    /// Makes one completion a request, in order; `on_finished` hears of each as it ends.
+    /// Makes one completion a request, in order; `on_finished` hears of each as it ends, with the number
+    /// of its request.
     ///
     /// A row's ids depend on its prompt and seed, not on its neighbours (up to the rounding of
     /// batched sums).
@@ -86,7 +87,7 @@ impl<'a> Engine<'a> {
         &self,
         requests: &[GenerationRequest],
         params: &SamplingParams,
-        on_finished: &(dyn Fn(&Completion) + Sync),
+        on_finished: &(dyn Fn(usize, &Completion) + Sync),
     ) -> Result<Vec<Completion>> {
         for (index, request) in requests.iter().enumerate() {
             self.check(index, request)?;
@@ -101,11 +102,14 @@ impl<'a> Engine<'a> {
         let most_rows = self.most_rows.unwrap_or(MAX_ROWS);
         // Each worker takes a run of neighbours: samples of one prompt share its prefill.
         let share = requests.len().div_ceil(self.workers.count()).max(1);
-        let results = self.workers.map(requests.chunks(share).collect(), |share| {
-            let mut completions = Vec::with_capacity(share.len());
-            for rows in share.chunks(most_rows) {
+        let shares = requests.chunks(share).enumerate().collect();
+        let results = self.workers.map(shares, |(worker, requests)| {
+            let mut completions = Vec::with_capacity(requests.len());
+            for rows in requests.chunks(most_rows) {
+                let first = worker * share + completions.len();
                 let batch = Batch::new(self.decoder, rows, params, &stop_ids);
-                completions.extend(batch.run(on_finished)?);
+                let finished = |row: usize, made: &Completion| on_finished(first + row, made);
+                completions.extend(batch.run(&finished)?);
             }
             Ok(completions)
         });

@@ -94,7 +94,7 @@ impl<'a> Slots<'a> {
     /// Decodes until every request has finished.
     pub(super) fn run(
         mut self,
-        on_finished: &(dyn Fn(&Completion) + Sync),
+        on_finished: &(dyn Fn(usize, &Completion) + Sync),
     ) -> Result<Vec<Completion>> {
         loop {
             self.take_in();
@@ -211,7 +211,7 @@ impl<'a> Slots<'a> {
         &mut self,
         place: usize,
         tokens: &[DecodedToken],
-        on_finished: &(dyn Fn(&Completion) + Sync),
+        on_finished: &(dyn Fn(usize, &Completion) + Sync),
     ) -> Result<()> {
         let Some(row) = &mut self.rows[place] else {
             return Ok(());
@@ -237,7 +237,7 @@ impl<'a> Slots<'a> {
                 logprobs: std::mem::take(&mut row.logprobs),
                 finish,
             };
-            on_finished(&completion);
+            on_finished(row.request, &completion);
             self.completions[row.request] = Some(completion);
             self.rows[place] = None;
             break;

@@ -195,6 +195,10 @@ impl Reward for OfParts {
         };
         groups.iter().map(scores_of).collect()
     }
+
+    fn needs_device(&self) -> bool {
+        self.reward.needs_device()
+    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub use model_reward::{ModelReward, ModelRewardConfig};
 pub use reading::{Reading, ScoredPart, TextForm};
 pub use reasoning_steps::{ReasoningSteps, ReasoningStepsConfig};
 pub use repetition::{Repetition, RepetitionConfig, RepetitionUnit};
+pub(crate) use rubric::HostScores;
 pub use rubric::{Graded, GradedPart, Rubric};
 pub use soft_overlong::SoftOverlong;
 pub use tag_count::TagCount;
@@ -105,6 +106,12 @@ pub trait Reward: Send + Sync {
         let groups = groups.iter();
         groups.map(|group| self.score_group(group)).collect()
     }
+
+    /// Whether scores are computed on the device that generates. Such a reward is asked after generation;
+    /// the others are asked on a thread of their own while it goes on.
+    fn needs_device(&self) -> bool {
+        false
+    }
 }
 
 impl<R: Reward + ?Sized> Reward for Arc<R> {
@@ -122,6 +129,10 @@ impl<R: Reward + ?Sized> Reward for Arc<R> {
 
     fn score_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
         (**self).score_groups(groups)
+    }
+
+    fn needs_device(&self) -> bool {
+        (**self).needs_device()
     }
 }
 

@@ -121,6 +121,10 @@ impl Reward for ModelReward {
             .map(|group| scores.by_ref().take(group.len()).collect())
             .collect()
     }
+
+    fn needs_device(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

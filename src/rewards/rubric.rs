@@ -24,6 +24,16 @@ struct Part {
     reward: Arc<dyn Reward>,
 }
 
+/// One reward's scores of one problem's completions.
+type Scores = Vec<Result<Option<f64>>>;
+
+/// What the rewards that need no device give the completions of one problem.
+#[derive(Debug, Default)]
+pub(crate) struct HostScores {
+    /// Each reward's, in the rubric's order; empty for one that needs a device.
+    of_parts: Vec<Scores>,
+}
+
 /// What one completion earned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Graded {
@@ -135,10 +145,43 @@ impl Rubric {
     /// Scores the completions of several problems as [`Rubric::grade_group`] does, each reward for all
     /// of them at once.
     pub fn grade_groups(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Graded>> {
+        self.grade_with(groups, self.host_scores(groups))
+    }
+
+    /// What the rewards that need no device give the completions of several problems.
+    pub(crate) fn host_scores(&self, groups: &[&[Attempt<'_>]]) -> Vec<HostScores> {
+        let mut all: Vec<HostScores> = groups.iter().map(|_| HostScores::default()).collect();
+        for part in &self.parts {
+            let scores = match part.reward.needs_device() {
+                true => groups.iter().map(|_| Scores::new()).collect(),
+                false => part.scores(groups),
+            };
+            for (group, scores) in all.iter_mut().zip(scores) {
+                group.of_parts.push(scores);
+            }
+        }
+        all
+    }
+
+    /// Scores the completions of several problems by the rewards that need a device, each for all of them
+    /// at once; `host` has the scores of the others.
+    ///
+    /// # Panics
+    /// When `host` is not from this rubric's [`Rubric::host_scores`].
+    pub(crate) fn grade_with(
+        &self,
+        groups: &[&[Attempt<'_>]],
+        mut host: Vec<HostScores>,
+    ) -> Vec<Vec<Graded>> {
         let empty = |group: &&[Attempt<'_>]| vec![Graded::default(); group.len()];
         let mut all: Vec<Vec<Graded>> = groups.iter().map(empty).collect();
-        for part in &self.parts {
-            for (group, scores) in all.iter_mut().zip(part.scores(groups)) {
+        for (index, part) in self.parts.iter().enumerate() {
+            let of_part = |group: &mut HostScores| std::mem::take(&mut group.of_parts[index]);
+            let scores = match part.reward.needs_device() {
+                true => part.scores(groups),
+                false => host.iter_mut().map(of_part).collect(),
+            };
+            for (group, scores) in all.iter_mut().zip(scores) {
                 for (graded, score) in group.iter_mut().zip(scores) {
                     graded.add(part, score);
                 }
@@ -177,7 +220,7 @@ impl Rubric {
 
 impl Part {
     /// The reward's score of each attempt, its failures under its own name.
-    fn scores(&self, groups: &[&[Attempt<'_>]]) -> Vec<Vec<Result<Option<f64>>>> {
+    fn scores(&self, groups: &[&[Attempt<'_>]]) -> Vec<Scores> {
         if !self.counts {
             let none = |group: &&[Attempt<'_>]| group.iter().map(|_| Ok(None)).collect();
             return groups.iter().map(none).collect();
@@ -189,11 +232,7 @@ impl Part {
     }
 
     /// The scores of one group, if there are as many as attempts.
-    fn of_group(
-        &self,
-        attempts: &[Attempt<'_>],
-        scores: Vec<Result<Option<f64>>>,
-    ) -> Vec<Result<Option<f64>>> {
+    fn of_group(&self, attempts: &[Attempt<'_>], scores: Scores) -> Scores {
         if scores.len() == attempts.len() {
             return scores
                 .into_iter()

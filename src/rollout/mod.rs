@@ -9,6 +9,7 @@ mod estimators;
 mod eval_config;
 mod evaluate;
 mod gae;
+mod grading;
 mod held_out_completion;
 mod kl_penalty;
 mod pass_rates;
@@ -39,7 +40,7 @@ pub use rejection::{
     Rejection, Sieve, TestPrompts,
 };
 pub use returns::{returns, token_rewards};
-pub use rollouter::Rollouter;
+pub use rollouter::{GradedRollouts, Rollouter};
 pub use self_checks::{MARKS, SelfCheck, SelfCheckStats, self_checks};
 pub use types::{Rollout, RolloutGroup};
 pub use whiten::whiten;

@@ -1,12 +1,17 @@
 //! From problems to graded groups of completions.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::data::{Problem, PromptTemplate};
 use crate::error::Result;
-use crate::generation::{Completion, Engine, FinishReason, GenerationRequest, SamplingParams};
-use crate::rewards::{Attempt, Graded, Rubric};
+use crate::generation::{Completion, Engine, GenerationRequest, SamplingParams};
+use crate::rewards::Rubric;
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 
+use super::grading::{Ended, Grader};
 use super::{Rollout, RolloutGroup};
 
 /// Asks a model and grades what it writes.
@@ -21,12 +26,21 @@ pub struct Rollouter<'a> {
     pub group_size: usize,
 }
 
+/// Graded completions, and what their grading cost.
+#[derive(Debug)]
+pub struct GradedRollouts {
+    /// One for each request, in order.
+    pub rollouts: Vec<Rollout>,
+    /// Time that grading took after the last completion had ended.
+    pub grading_wait: Duration,
+}
+
 impl Rollouter<'_> {
     /// Makes and grades `group_size` completions of each problem, drawn as in
     /// [`Rollouter::requests`].
     ///
     /// # Errors
-    /// When a prompt cannot be encoded or the model fails.
+    /// When a prompt cannot be encoded, or as [`Rollouter::ask`].
     pub fn roll_out(
         &self,
         engine: &Engine<'_>,
@@ -36,9 +50,8 @@ impl Rollouter<'_> {
         on_finished: &(dyn Fn(&Completion) + Sync),
     ) -> Result<Vec<RolloutGroup>> {
         let requests = self.requests(problems, 0, seed)?;
-        let completions = engine.generate(&requests, sampling, on_finished)?;
-        let rollouts = self.grade(problems, completions)?;
-        Ok(self.groups(problems, &requests, rollouts))
+        let asked = self.ask(engine, sampling, problems, &requests, on_finished)?;
+        Ok(self.groups(problems, &requests, asked.rollouts))
     }
 
     /// What to ask for each problem, `group_size` neighbours a problem; sample `j` of problem `i`
@@ -64,42 +77,53 @@ impl Rollouter<'_> {
         Ok(requests)
     }
 
-    /// Grades the completions of [`Rollouter::requests`], in order.
+    /// Makes and grades the completions of [`Rollouter::requests`], in order; `on_finished` hears of each
+    /// as it ends.
+    ///
+    /// Rewards that need no device grade a group as soon as its last completion has ended, on a thread of
+    /// their own while the engine goes on; the others grade all groups after that. What a completion earns
+    /// does not depend on it.
     ///
     /// # Errors
-    /// When a completion cannot be decoded; a reward's failure is counted in its
-    /// [`Graded`], not returned.
-    pub fn grade(
+    /// When the model fails or a completion cannot be decoded; a reward's failure is counted in its
+    /// [`Graded`](crate::rewards::Graded), not returned.
+    ///
+    /// # Panics
+    /// When a reward does.
+    pub fn ask(
         &self,
+        engine: &Engine<'_>,
+        sampling: &SamplingParams,
         problems: &[Problem],
-        completions: Vec<Completion>,
-    ) -> Result<Vec<Rollout>> {
-        let texts = completions
-            .iter()
-            .map(|completion| self.tokenizer.decode(&completion.ids, true))
-            .collect::<Result<Vec<String>>>()?;
-        let problems = problems.iter();
-        let attempts: Vec<Attempt<'_>> = problems
-            .flat_map(|problem| std::iter::repeat_n(problem, self.group_size))
-            .zip(completions.iter().zip(&texts))
-            .map(|(problem, (completion, text))| Attempt {
-                problem,
-                completion: text,
-                token_ids: &completion.ids,
-                finished: completion.finish == FinishReason::Stop,
-            })
-            .collect();
-        let groups: Vec<&[Attempt<'_>]> = attempts.chunks(self.group_size).collect();
-        let graded = self.rubric.grade_groups(&groups).into_iter().flatten();
-        let graded: Vec<Graded> = graded.collect();
-        let rollouts = completions.into_iter().zip(texts).zip(graded);
-        Ok(rollouts
-            .map(|((completion, text), graded)| Rollout {
-                completion,
-                text,
-                graded,
-            })
-            .collect())
+        requests: &[GenerationRequest],
+        on_finished: &(dyn Fn(&Completion) + Sync),
+    ) -> Result<GradedRollouts> {
+        let (completions, graded, generated) = thread::scope(|scope| {
+            let (sender, ended) = mpsc::channel();
+            let grader = Grader::new(self, problems);
+            let grader = scope.spawn(move || grader.follow(&ended));
+            let hear = |place: usize, completion: &Completion| {
+                // A grader that is gone says why when it is joined.
+                sender.send(Ended::new(place, completion)).ok();
+                on_finished(completion);
+            };
+            let completions = engine.generate(requests, sampling, &hear);
+            drop(sender);
+            let generated = Instant::now();
+            let graded = grader.join();
+            let graded = graded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (completions, graded, generated)
+        });
+        let rollouts = completions?.into_iter().zip(graded?.finish());
+        let rollouts = rollouts.map(|(completion, (text, graded))| Rollout {
+            completion,
+            text,
+            graded,
+        });
+        Ok(GradedRollouts {
+            rollouts: rollouts.collect(),
+            grading_wait: generated.elapsed(),
+        })
     }
 
     /// Puts the rollouts of [`Rollouter::requests`] into the groups of their problems.

@@ -64,7 +64,7 @@ impl RolloutRehearsal<'_> {
             ..self.sampling.clone()
         };
         let engine = Engine::new(decoder, Vec::new(), workers);
-        engine.generate(&requests, &params, &|_| ()).map(drop)
+        engine.generate(&requests, &params, &|_, _| ()).map(drop)
     }
 }
 

@@ -73,7 +73,7 @@ fn completions(
 ) -> Vec<Completion> {
     let (decoder, workers) = (decoder(family, device), Workers::new(1));
     let engine = Engine::new(&decoder, EOS_IDS.to_vec(), &workers).with_most_rows(rows);
-    let made = engine.generate(&requests(), params, &|_| ());
+    let made = engine.generate(&requests(), params, &|_, _| ());
     made.expect("the device works")
 }
 

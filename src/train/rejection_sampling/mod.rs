@@ -106,8 +106,7 @@ impl Sampler<'_> {
         for (index, asked) in batches.enumerate().skip(done) {
             let mut record = StepRecord::begin(context.name, index + 1);
             let first = index * self.config.prompts_per_batch;
-            let (requests, groups) = self.ask(asked, first)?;
-            record.lap("rollout_seconds");
+            let (requests, groups) = self.ask(asked, first, &mut record)?;
             let sampled = self.judge(index + 1, asked, &requests, &groups, &mut sieve);
             append(&mut samples, &sampled)?;
             let speed = describe(&mut record, &self.rubric.names(), &sampled);
@@ -144,11 +143,13 @@ impl Sampler<'_> {
         Ok(sieve)
     }
 
-    /// Generates and grades the completions of a batch, which comes after `first` other problems.
+    /// Generates and grades the completions of a batch, which comes after `first` other problems, and
+    /// records what time that took.
     fn ask(
         &self,
         asked: &[Asked],
         first: usize,
+        record: &mut StepRecord,
     ) -> Result<(Vec<GenerationRequest>, Vec<RolloutGroup>)> {
         let rollouter = Rollouter {
             tokenizer: self.model.tokenizer,
@@ -162,9 +163,12 @@ impl Sampler<'_> {
         let decoder = self.model.decoder.frozen();
         let eos_ids = self.model.eos_ids.clone();
         let engine = Engine::new(&decoder, eos_ids, self.context.workers);
-        let completions = engine.generate(&requests, &self.config.sampling, &|_| ())?;
-        let rollouts = rollouter.grade(&problems, completions)?;
-        let groups = rollouter.groups(&problems, &requests, rollouts);
+        let sampling = &self.config.sampling;
+        let answered = rollouter.ask(&engine, sampling, &problems, &requests, &|_| ())?;
+        let groups = rollouter.groups(&problems, &requests, answered.rollouts);
+        record.lap("rollout_seconds");
+        let waited = answered.grading_wait.as_secs_f64();
+        record.set("grading_wait_seconds", waited);
         Ok((requests, groups))
     }
 

@@ -1,5 +1,7 @@
 //! The rollouts of a step: problems chosen, completions generated and graded.
 
+use std::time::Duration;
+
 use super::Rl;
 use super::journal::Journal;
 use super::state::{Actors, RlProgress};
@@ -19,6 +21,8 @@ pub(super) struct Collected {
     pub kept: Vec<usize>,
     /// First problem of the stream that was not looked at.
     pub next_problem: u64,
+    /// Time that grading took after generation.
+    pub grading_wait: Duration,
 }
 
 impl Collected {
@@ -46,6 +50,7 @@ impl Rl<'_> {
             groups: Vec::new(),
             kept: Vec::new(),
             next_problem: progress.next_problem,
+            grading_wait: Duration::ZERO,
         };
         let rounds = config
             .dynamic_sampling
@@ -64,7 +69,13 @@ impl Rl<'_> {
                 let groups = match known {
                     Some(groups) => groups,
                     None if is_inside => return Err(journal.missing()),
-                    None => self.ask(actors, progress.step, problems, first, &mut journal)?,
+                    None => self.ask(
+                        actors,
+                        progress.step,
+                        problems,
+                        &mut collected,
+                        &mut journal,
+                    )?,
                 };
                 for (index, group) in groups.into_iter().enumerate() {
                     if self.keeps(&group) {
@@ -114,24 +125,26 @@ impl Rl<'_> {
         Ok(rollouts.map(|rollouts| rollouter.groups(problems, &requests, rollouts)))
     }
 
-    /// Generates and grades the completions of `problems`, which come after `first` others.
+    /// Generates and grades the completions of `problems`, which come after those collected.
     fn ask(
         &self,
         actors: &Actors,
         step: usize,
         problems: &[Problem],
-        first: usize,
+        collected: &mut Collected,
         journal: &mut Journal,
     ) -> Result<Vec<RolloutGroup>> {
         // `step` counts those done.
         let rubric = self.rubric.at_step(step + 1);
         let rollouter = self.rollouter(&rubric);
+        let first = collected.groups.len();
         let requests = rollouter.requests(problems, first, self.rollout_seed(step))?;
         let decoder = actors.policy.decoder().frozen();
         let engine = Engine::new(&decoder, self.eos_ids.clone(), self.context.workers);
-        let completions = engine.generate(&requests, &self.config.sampling, &|_| ())?;
-        let rollouts = rollouter.grade(problems, completions)?;
-        let rollouts = journal.note(&requests, rollouts)?;
+        let sampling = &self.config.sampling;
+        let asked = rollouter.ask(&engine, sampling, problems, &requests, &|_| ())?;
+        collected.grading_wait += asked.grading_wait;
+        let rollouts = journal.note(&requests, asked.rollouts)?;
         Ok(rollouter.groups(problems, &requests, rollouts))
     }
 

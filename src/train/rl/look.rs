@@ -103,9 +103,9 @@ impl Rl<'_> {
         let last = watcher.problems.len().min(first + together);
         let problems = &watcher.problems[first.min(last)..last];
         let requests = rollouter.requests(problems, first, self.context.seed.named("watch"))?;
-        let completions = engine.generate(&requests, &self.config.sampling, &|_| ())?;
-        let rollouts = rollouter.grade(problems, completions)?;
-        for group in rollouter.groups(problems, &requests, rollouts) {
+        let sampling = &self.config.sampling;
+        let asked = rollouter.ask(&engine, sampling, problems, &requests, &|_| ())?;
+        for group in rollouter.groups(problems, &requests, asked.rollouts) {
             look.errors += group.rollouts.iter().map(errors).sum::<usize>();
             look.answers.push(answers(&group));
         }

@@ -154,6 +154,8 @@ impl<'a> Rl<'a> {
             let mut record = StepRecord::begin(context.name, step);
             let collected = self.collect(&actors, &progress, samples.is_some())?;
             record.lap("rollout_seconds");
+            let waited = collected.grading_wait.as_secs_f64();
+            record.set("grading_wait_seconds", waited);
             let mut samples = match samples.take() {
                 Some(samples) => samples,
                 None => self.score(&actors, &collected)?,

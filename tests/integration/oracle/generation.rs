@@ -59,7 +59,7 @@ fn samplers_logprobs_are_the_trainers() {
         };
         let (workers, prompts) = (Workers::new(2), prompts(&case));
         let engine = Engine::new(&case.decoder, Vec::new(), &workers);
-        let completions = engine.generate(&requests(&prompts), &params, &|_| ());
+        let completions = engine.generate(&requests(&prompts), &params, &|_, _| ());
         let completions = completions.expect("device works");
         let samples: Vec<_> = (prompts.iter().zip(&completions))
             .map(|(prompt, completion)| TrainingSample::new(prompt, &completion.ids))
@@ -128,7 +128,7 @@ fn greedy(
 ) -> Vec<Vec<u32>> {
     let most = case.expected.greedy_max_new_tokens;
     let engine = Engine::new(&case.decoder, stop.into_iter().collect(), workers);
-    let completions = engine.generate(&requests(prompts), &case.greedy(most), &|_| ());
+    let completions = engine.generate(&requests(prompts), &case.greedy(most), &|_, _| ());
     let completions = completions.expect("device works").into_iter();
     completions
         .map(|mut completion| {

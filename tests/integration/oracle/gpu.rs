@@ -54,7 +54,7 @@ fn wgpu_greedy_ids_are_those_of_transformers() {
     let requests: Vec<_> = prompts[..2].iter().map(request).collect();
     let workers = Workers::new(1);
     let engine = Engine::new(&case.decoder, Vec::new(), &workers);
-    let found = engine.generate(&requests, &case.greedy(GREEDY_TOKENS), &|_| ());
+    let found = engine.generate(&requests, &case.greedy(GREEDY_TOKENS), &|_, _| ());
     let expected = case.tensors.integer_rows("greedy_new_ids");
     for (found, expected) in found.expect("device works").iter().zip(expected) {
         let found: Vec<i64> = found.ids.iter().map(|id| i64::from(*id)).collect();

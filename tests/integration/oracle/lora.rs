@@ -127,7 +127,7 @@ fn completions_with_an_adapter_are_those_of_the_merged_model() {
             .collect();
         let complete = |decoder: &Decoder| {
             let engine = Engine::new(decoder, Vec::new(), &workers);
-            let found = engine.generate(&requests, &SamplingParams::greedy(12), &|_| ());
+            let found = engine.generate(&requests, &SamplingParams::greedy(12), &|_, _| ());
             let found = found.expect("device works").into_iter();
             found.map(|c| (c.ids, c.logprobs)).collect::<Vec<_>>()
         };
