@@ -9,7 +9,7 @@ use serde_json::Value;
 #[test]
 fn every_shipped_recipe_passes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut audited = 0;
+    let (mut audited, mut by_accuracy) = (0, 0);
     for path in entries(&folder).iter().flat_map(|path| entries(path)) {
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
@@ -20,10 +20,15 @@ fn every_shipped_recipe_passes() {
         let rows = rows(&output);
         assert!(rows.len() > 40, "{}: {} rows", path.display(), rows.len());
         assert_eq!(rows[0]["attack"], "right answer");
-        assert_eq!(rows[0]["scores"]["accuracy"], 1.0, "{}", path.display());
+        // Reward models, of which nothing is known before a run, may be all that tells right from wrong.
+        if let Some(accuracy) = rows[0]["scores"].get("accuracy") {
+            assert_eq!(*accuracy, 1.0, "{}", path.display());
+            by_accuracy += 1;
+        }
         audited += 1;
     }
-    assert!(audited >= 3, "only {audited} recipes were found");
+    assert!(audited >= 7, "only {audited} recipes were found");
+    assert!(by_accuracy >= 6, "only {by_accuracy} pay for accuracy");
 }
 
 #[test]
