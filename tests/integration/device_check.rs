@@ -11,9 +11,10 @@ use crate::oracle;
 use crate::oracle::gpu::wgpu;
 
 /// Every line of the table but the head, for each device.
-const CHECKS: [&str; 18] = [
+const CHECKS: [&str; 19] = [
     "logits",
     "logits with cache",
+    "decoded log-probs",
     "log-probs",
     "gradients",
     "adamw step",
@@ -85,7 +86,7 @@ fn a_precision_names_its_rows_and_leaves_the_losses() {
     let dtypes = |dtype: &str| table.matches(&format!("  cpu     {dtype} ")).count();
     assert_eq!(
         (dtypes("bf16"), dtypes("f32")),
-        (5, CHECKS.len() - 5),
+        (6, CHECKS.len() - 6),
         "{table}"
     );
 }

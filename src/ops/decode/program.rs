@@ -218,8 +218,7 @@ impl DecodeProgram {
             self.multiply(&scratch.attended, &layer.attention_out, attended)?;
             let added = Some((attended, layer.attention_out.bias.as_ref()));
             kernels::add_norm(states, added, &layer.output_norm, normed, epsilon);
-            self.multiply(normed, &layer.gate_up, &scratch.joined)?;
-            kernels::gate(&scratch.joined, layer.gate_up.bias.as_ref(), &scratch.gated);
+            self.feed_forward(normed, &layer.gate_up)?;
             self.multiply(&scratch.gated, &layer.down, fed_forward)?;
             change = Some((fed_forward, layer.down.bias.as_ref()));
         }
@@ -235,8 +234,25 @@ impl DecodeProgram {
         Ok(())
     }
 
+    /// From the normed states to what is gated.
+    fn feed_forward(&self, states: &CubeTensor, gate_up: &Linear) -> Result<()> {
+        let Scratch { joined, gated, .. } = &self.scratch;
+        let bias = gate_up.bias.as_ref();
+        if gate_up.on_matrix_units {
+            kernels::multiply_gated(states, &gate_up.weight, bias, gated);
+        } else {
+            self.multiply(states, gate_up, joined)?;
+            kernels::gate(joined, bias, gated);
+        }
+        Ok(())
+    }
+
     /// `out_s = states_s · weight_sᵀ` for every chunk `s`.
     fn multiply(&self, states: &CubeTensor, linear: &Linear, out: &CubeTensor) -> Result<()> {
+        if linear.on_matrix_units {
+            kernels::multiply(states, &linear.weight, out);
+            return Ok(());
+        }
         let mut weight = linear.weight.clone();
         weight.meta.swap(1, 2);
         let (states, out) = (states.clone(), out.clone());

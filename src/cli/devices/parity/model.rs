@@ -1,4 +1,4 @@
-//! The model: forward, with a cache, scoring, gradients and an optimiser step.
+//! The model: forward, with a cache, decoding, scoring, gradients and an optimiser step.
 
 use std::ops::Range;
 
@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use super::{Finding, Pair, Place, SEED};
 use crate::error::Result;
+use crate::generation::{Engine, GenerationRequest, SamplingParams};
 use crate::model::{KvCache, TokenGrid};
 use crate::ops;
 use crate::seed::Seed;
@@ -23,13 +24,14 @@ const COLUMNS: usize = 16;
 const RATE: f64 = 1e-3;
 
 pub(super) fn measure(pair: &Pair) -> impl Iterator<Item = Finding> {
-    let checks: [fn(&Pair) -> Finding; 5] = [
+    let checks: [fn(&Pair) -> Finding; 6] = [
         |pair| pair.compare("logits", &pair.exactness, |place| Ok(vec![logits(place)?])),
         |pair| {
             pair.compare("logits with cache", &pair.exactness, |place| {
                 Ok(vec![cached_logits(place)?])
             })
         },
+        |pair| pair.judge("decoded log-probs", &pair.exactness, decoded(pair)),
         |pair| pair.compare("log-probs", &pair.exactness, logprobs),
         |pair| pair.compare("gradients", &pair.exactness.of_gradients(), gradients),
         |pair| pair.compare("adamw step", &pair.exactness.of_gradients(), changes),
@@ -72,6 +74,37 @@ fn cached_logits(place: &Place) -> Result<Vec<f32>> {
     let input = decoder.next_input(&last, grid.starts(), cache.tokens());
     let states = decoder.hidden_states(&input, Some(&mut cache));
     ops::read_floats(decoder.logits(states.squeeze_dim(1)))
+}
+
+/// The log-probabilities of drawn tokens as the device draws them, and as the reference scores them.
+fn decoded(pair: &Pair) -> Result<[Vec<Vec<f32>>; 2]> {
+    let requests: Vec<GenerationRequest> = rows(&pair.other)
+        .into_iter()
+        .enumerate()
+        .map(|(row, prompt)| GenerationRequest {
+            prompt,
+            seed: Seed::new(SEED).child(row as u64),
+        })
+        .collect();
+    let params = SamplingParams {
+        max_completion_tokens: COLUMNS,
+        ..SamplingParams::default()
+    };
+    let engine = Engine::new(&pair.other.decoder, Vec::new(), &pair.other.workers);
+    let made = engine.generate(&requests, &params, &|_, _| ())?;
+    let samples: Vec<TrainingSample> = requests
+        .iter()
+        .zip(&made)
+        .map(|(request, completion)| TrainingSample::new(&request.prompt, &completion.ids))
+        .collect();
+    let Place {
+        decoder, workers, ..
+    } = &pair.reference;
+    let expected = Batching::default().score(decoder, &samples, 1.0, workers)?;
+    Ok([
+        made.into_iter().map(|made| made.logprobs).collect(),
+        expected,
+    ])
 }
 
 /// The sequences as samples of a policy a step behind.

@@ -4,12 +4,14 @@ mod attend;
 mod draw;
 mod fill;
 mod heads;
+mod product;
 mod rows;
 
 pub(super) use attend::attend;
 pub(super) use draw::{Draw, Drawn, draw};
 pub(super) use fill::fill;
 pub(super) use heads::{Heads, place_heads};
+pub(super) use product::{has_matrix_units, multiply, multiply_gated};
 pub(super) use rows::{add_norm, embed, gate};
 
 use burn_cubecl::cubecl::{self, prelude::*};
