@@ -58,6 +58,10 @@ impl DecodeProgram {
         let dtype = settings.dtype;
         let embedding = primitive(weights.embedding.cast(dtype));
         let [vocabulary, _] = embedding.meta.shape().dims();
+        let head = match weights.head {
+            Some(head) => primitive(head.cast(dtype)),
+            None => embedding.clone(),
+        };
         let layers = weights.layers.into_iter();
         let mut program = Self {
             client: embedding.client.clone(),
@@ -65,10 +69,7 @@ impl DecodeProgram {
                 .map(|layer| Layer::new(layer, &settings, &embedding))
                 .collect(),
             norm: primitive(weights.norm.cast(DType::F32)),
-            head: Linear::whole(match weights.head {
-                Some(head) => primitive(head.cast(dtype)),
-                None => embedding.clone(),
-            }),
+            head: Linear::whole(head, settings.rows),
             rows: Rows::new(&settings, &embedding),
             scratch: Scratch::new(&settings, [width, inner, vocabulary], &embedding),
             embedding,
@@ -238,8 +239,8 @@ impl DecodeProgram {
     fn feed_forward(&self, states: &CubeTensor, gate_up: &Linear) -> Result<()> {
         let Scratch { joined, gated, .. } = &self.scratch;
         let bias = gate_up.bias.as_ref();
-        if gate_up.on_matrix_units {
-            kernels::multiply_gated(states, &gate_up.weight, bias, gated);
+        if let Some(units) = gate_up.units {
+            units.multiply_gated(states, &gate_up.weight, bias, gated);
         } else {
             self.multiply(states, gate_up, joined)?;
             kernels::gate(joined, bias, gated);
@@ -249,8 +250,8 @@ impl DecodeProgram {
 
     /// `out_s = states_s · weight_sᵀ` for every chunk `s`.
     fn multiply(&self, states: &CubeTensor, linear: &Linear, out: &CubeTensor) -> Result<()> {
-        if linear.on_matrix_units {
-            kernels::multiply(states, &linear.weight, out);
+        if let Some(units) = linear.units {
+            units.multiply(states, &linear.weight, out);
             return Ok(());
         }
         let mut weight = linear.weight.clone();

@@ -11,7 +11,7 @@ pub(super) use attend::attend;
 pub(super) use draw::{Draw, Drawn, draw};
 pub(super) use fill::fill;
 pub(super) use heads::{Heads, place_heads};
-pub(super) use product::{has_matrix_units, multiply, multiply_gated};
+pub(super) use product::MatrixUnits;
 pub(super) use rows::{add_norm, embed, gate};
 
 use burn_cubecl::cubecl::{self, prelude::*};

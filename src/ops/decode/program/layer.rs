@@ -5,7 +5,7 @@ use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::cube::{empty, primitive};
-use crate::ops::decode::kernels::has_matrix_units;
+use crate::ops::decode::kernels::MatrixUnits;
 use crate::ops::decode::{DecodeLayer, DecodeSettings, JoinedLinear};
 
 /// Columns of a chunk are a multiple of this, for loads of several numbers.
@@ -35,8 +35,8 @@ pub(super) struct Linear {
     pub weight: CubeTensor,
     /// `[1, out]`.
     pub bias: Option<CubeTensor>,
-    /// Whether matrix units multiply it without a kernel that is looked for.
-    pub on_matrix_units: bool,
+    /// What multiplies it; none where Burn looks for a kernel.
+    pub units: Option<MatrixUnits>,
 }
 
 impl Layer {
@@ -48,7 +48,8 @@ impl Layer {
             let parts = if is_split { parts(out, width) } else { 1 };
             let weight = linear.weight.cast(settings.dtype);
             let weight: Tensor<3> = weight.reshape([out, parts, width / parts]);
-            Linear::new(primitive(weight.swap_dims(0, 1)), linear.bias.map(norm))
+            let weight = primitive(weight.swap_dims(0, 1));
+            Linear::new(weight, linear.bias.map(norm), settings.rows)
         };
         let (rows, heads) = (settings.rows, settings.key_heads);
         let shape = [rows, heads, settings.capacity, settings.head_width];
@@ -69,20 +70,19 @@ impl Layer {
 }
 
 impl Linear {
-    /// The map of a weight `[S, out, in/S]` and a bias `[1, out]`.
-    pub fn new(weight: CubeTensor, bias: Option<CubeTensor>) -> Self {
-        let [_, _, chunk] = weight.meta.shape().dims();
+    /// The map of a weight `[S, out, in/S]` and a bias `[1, out]` that `rows` rows go through.
+    pub fn new(weight: CubeTensor, bias: Option<CubeTensor>, rows: usize) -> Self {
         Self {
-            on_matrix_units: has_matrix_units(&weight, chunk),
+            units: MatrixUnits::of(&weight, rows),
             weight,
             bias,
         }
     }
 
     /// The map of a matrix `[out, in]`, not split.
-    pub fn whole(matrix: CubeTensor) -> Self {
-        let [rows, columns] = matrix.meta.shape().dims();
-        Self::new(reshape(matrix, Shape::new([1, rows, columns])), None)
+    pub fn whole(matrix: CubeTensor, rows: usize) -> Self {
+        let [out, width] = matrix.meta.shape().dims();
+        Self::new(reshape(matrix, Shape::new([1, out, width])), None, rows)
     }
 }
 
