@@ -246,3 +246,104 @@ fn gated<F: Float>(
     }
     gate * f32::recip(1.0f32 + f32::exp(-gate)) * up
 }
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use burn::tensor::{DType, Device, Distribution, Tensor, activation::silu};
+
+    use super::*;
+    use crate::device::{self, DeviceSpec};
+    use crate::ops::cube::{empty, primitive};
+    use crate::ops::read_floats;
+
+    /// Devices whose matrix units may suit.
+    const DEVICES: [DeviceSpec; 2] = [DeviceSpec::Cuda(0), DeviceSpec::Vulkan(0)];
+
+    /// Runs `check` with each device that has matrix units for 16 rows.
+    fn on_matrix_units(check: impl Fn(&Device)) {
+        for spec in DEVICES {
+            let has_units = |device: &Device| {
+                let weight = primitive(Tensor::<3>::zeros([1, 32, 32], (device, DType::F16)));
+                MatrixUnits::of(&weight, 16).is_some()
+            };
+            match device::open(&spec).ok().filter(has_units) {
+                Some(device) => check(&device),
+                None => eprintln!("skipped: no matrix units on {spec}"),
+            }
+        }
+    }
+
+    fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex()).cast(DType::F16)
+    }
+
+    /// The numbers of a tensor that a kernel wrote.
+    fn numbers(written: CubeTensor) -> Vec<f32> {
+        let data = burn_cubecl::ops::into_data_sync(written);
+        data.convert::<f32>().try_into_vec().unwrap()
+    }
+
+    fn assert_close(found: &[f32], expected: Tensor<3>, case: &str) {
+        let expected = read_floats(expected.reshape([-1_i32, 1])).unwrap();
+        assert_eq!(found.len(), expected.len(), "{case}");
+        for (found, expected) in found.iter().zip(&expected) {
+            let tolerance = 2e-3 * (1.0 + expected.abs());
+            assert!(
+                (found - expected).abs() < tolerance,
+                "{case}: {found} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_plain_tensor_functions() {
+        on_matrix_units(|device| {
+            // Parts, rows, columns, columns of a part.
+            let shapes = [
+                [1, 1, 8, 32],
+                [2, 3, 33, 96],
+                [1, 16, 64, 160],
+                [3, 70, 31, 224],
+            ];
+            for shape @ [parts, rows, columns, chunk] in shapes {
+                let states = random([parts, rows, chunk]);
+                let weight = random([parts, columns, chunk]);
+                let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
+                let (left, right) = (on_device(&states), on_device(&weight));
+                let Some(units) = MatrixUnits::of(&right, rows) else {
+                    eprintln!("skipped: no matrix units for {shape:?}");
+                    continue;
+                };
+                let out = empty(&left, [parts, rows, columns], DType::F32);
+                units.multiply(&left, &right, &out);
+                let [states, weight] = [states, weight].map(|tensor| tensor.cast(DType::F32));
+                let expected = states.matmul(weight.swap_dims(1, 2));
+                assert_close(&numbers(out), expected, &format!("{units:?} {shape:?}"));
+            }
+        });
+    }
+
+    #[test]
+    fn gated_products_are_those_of_plain_tensor_functions() {
+        on_matrix_units(|device| {
+            for [rows, inner, width] in [[16, 48, 64], [5, 24, 32]] {
+                let (states, weight) = (random([1, rows, width]), random([1, 2 * inner, width]));
+                let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
+                let (left, right) = (on_device(&states), on_device(&weight));
+                let Some(units) = MatrixUnits::of(&right, rows) else {
+                    eprintln!("skipped: no matrix units for {rows} rows");
+                    continue;
+                };
+                let out = empty(&left, [2, rows, inner / 2], DType::F16);
+                units.multiply_gated(&left, &right, None, &out);
+                let [states, weight] = [states, weight].map(|tensor| tensor.cast(DType::F32));
+                let joined = states.matmul(weight.swap_dims(1, 2)).cast(DType::F16);
+                let [gate, up] = [0, inner].map(|from| joined.clone().narrow(2, from, inner));
+                let gated = silu(gate.cast(DType::F32)) * up.cast(DType::F32);
+                let chunks = gated.reshape([rows, 2, inner / 2]).swap_dims(0, 1);
+                assert_close(&numbers(out), chunks, &format!("{units:?} {rows} rows"));
+            }
+        });
+    }
+}
