@@ -24,8 +24,12 @@ const GPU_UNIT: usize = 64;
 /// and gradients of its own for every worker would cost too much memory.
 const MOST_SHARED_WEIGHTS: usize = 1 << 25;
 
-/// The workers that go through `decoder`, to gradients or only to scores.
+/// The workers that go through `decoder`, to gradients or only to scores: on a GPU one, since sums
+/// that threads go on from in place would race.
 pub(super) fn learning_workers(decoder: &Decoder, workers: &Workers) -> Workers {
+    if !device::is_cpu(&decoder.device()) {
+        return Workers::new(1);
+    }
     let weights = decoder.parameters().iter();
     let weights: usize = weights.map(|w| w.dims().iter().product::<usize>()).sum();
     match gradient_workers_for(weights, workers.count()) {
