@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 use super::kv_cache::KvCache;
 use super::parameters::{Index, LayerLayout, LinearLayout, ParameterLayout};
 use super::rotary::{RotaryTable, Rotation};
-use super::token_grid::{ForwardInput, TokenGrid};
+use super::token_grid::{Attending, ForwardInput, TokenGrid};
 use super::{Adapter, Head, ModelConfig};
 use crate::error::Result;
 use crate::ops;
@@ -168,6 +168,17 @@ impl Decoder {
         grid.forward_input(&self.rotary, &self.device())
     }
 
+    /// Prepares prompts and segments that go on from them: see [`ForwardInput::shared_prompts`].
+    pub fn shared_input(
+        &self,
+        prompts: &TokenGrid,
+        segments: &TokenGrid,
+        prompt_of: &[usize],
+    ) -> ForwardInput {
+        let (table, device) = (&self.rotary, &self.device());
+        ForwardInput::shared_prompts(prompts, segments, prompt_of, table, device)
+    }
+
     /// Prepares one decoding step: see [`ForwardInput::next_tokens`].
     pub fn next_input(&self, ids: &[u32], starts: &[usize], cached: usize) -> ForwardInput {
         ForwardInput::next_tokens(ids, starts, cached, &self.rotary, &self.device())
@@ -278,17 +289,27 @@ impl Decoder {
         let rotation: &Rotation = &input.rotation;
         let queries = self.heads(&layer.q_proj, states.clone(), layer.q_norm);
         let keys = self.heads(&layer.k_proj, states.clone(), layer.k_norm);
-        let values = self.heads(&layer.v_proj, states, None).swap_dims(1, 2);
-        let rotated = |heads| rotation.apply(heads).cast(self.dtype()).swap_dims(1, 2);
+        let values = self.heads(&layer.v_proj, states, None);
+        let rotated = |heads| rotation.apply(heads).cast(self.dtype());
         let (queries, keys) = (rotated(queries), rotated(keys));
-        let (keys, values) = match cache {
-            Some(cache) => {
-                let start = cache.tokens();
-                cache.layer(index).append(start, keys, values)
+        let attended = match &input.attending {
+            Attending::SharedPrompts(shared) => {
+                assert!(cache.is_none(), "shared prompts are laid out, not cached");
+                shared.attend(queries, keys, values)
             }
-            None => (keys, values),
+            Attending::Rows(sight) => {
+                let [queries, keys, values] =
+                    [queries, keys, values].map(|heads| heads.swap_dims(1, 2));
+                let (keys, values) = match cache {
+                    Some(cache) => {
+                        let start = cache.tokens();
+                        cache.layer(index).append(start, keys, values)
+                    }
+                    None => (keys, values),
+                };
+                ops::attention(queries, keys, values, sight)
+            }
         };
-        let attended = ops::attention(queries, keys, values, &input.sight);
         self.linear(&layer.o_proj, attended)
     }
 

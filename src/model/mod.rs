@@ -12,6 +12,7 @@ mod lora;
 mod parameters;
 mod rotary;
 mod safetensors_header;
+mod shared_prompts;
 mod token_grid;
 mod trainable;
 mod weight_dtype;

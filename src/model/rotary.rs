@@ -1,7 +1,7 @@
 //! The angles of rotary position embedding: `t·f` for position `t` and every frequency `f` (RoFormer,
 //! arXiv:2104.09864).
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::device;
 use crate::ops::rotate_half;
@@ -58,6 +58,17 @@ impl RotaryTable {
 }
 
 impl Rotation {
+    /// The rotations at `places` `[N]` among those of one row.
+    ///
+    /// # Shapes
+    /// `[1, T, 1, D]` to `[1, N, 1, D]`.
+    pub fn at(&self, places: Tensor<1, Int>) -> Self {
+        Self {
+            cos: self.cos.clone().select(1, places.clone()),
+            sin: self.sin.clone().select(1, places),
+        }
+    }
+
     /// Rotates every head of `heads`; in `f32` on the CPU, with arithmetic in `f32` elsewhere.
     ///
     /// # Shapes

@@ -4,7 +4,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rotary::{RotaryTable, Rotation};
-use crate::ops::Sight;
+use super::shared_prompts::SharedPrompts;
+use crate::ops::{self, Sight};
 
 /// Rows of tokens as `[B, T]`, padded to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,20 @@ pub struct TokenGrid {
 pub struct ForwardInput {
     pub(super) ids: Tensor<2, Int>,
     pub(super) rotation: Rotation,
-    pub(super) sight: Sight,
+    pub(super) attending: Attending,
+}
+
+/// What the tokens attend to.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a pass, and a tensor's handle is that large"
+)]
+pub(super) enum Attending {
+    /// Each to its row.
+    Rows(Sight),
+    /// Each to its row and the prompt that the row goes on from.
+    SharedPrompts(SharedPrompts),
 }
 
 impl TokenGrid {
@@ -83,7 +97,7 @@ impl TokenGrid {
         ForwardInput {
             ids: Tensor::from_data(ids, device),
             rotation: table.rotation(&positions, starts.len(), device),
-            sight: Sight::new(starts, columns, columns, device),
+            attending: Attending::Rows(Sight::new(starts, columns, columns, device)),
         }
     }
 }
@@ -93,6 +107,38 @@ impl ForwardInput {
     pub(crate) fn flat_ids(&self) -> Tensor<1, Int> {
         let [b, t] = self.ids.dims();
         self.ids.clone().reshape([b * t])
+    }
+
+    /// The tensors of a pass through left-padded `prompts` and through right-padded `segments`, of which
+    /// each goes on from the prompt in `prompt_of`: one row, the prompts before the segments.
+    ///
+    /// # Shapes
+    /// `[p, P]` and `[b, C]` to `[1, p·P + b·C]` tokens.
+    pub fn shared_prompts(
+        prompts: &TokenGrid,
+        segments: &TokenGrid,
+        prompt_of: &[usize],
+        table: &RotaryTable,
+        device: &Device,
+    ) -> Self {
+        let [_, before] = prompts.dims();
+        let [_, own] = segments.dims();
+        let in_prompts = (prompts.starts.iter())
+            .flat_map(|start| (0..before).map(move |column| column.saturating_sub(*start)));
+        let in_segments = (prompt_of.iter())
+            .map(|&prompt| before - prompts.starts[prompt])
+            .flat_map(|first| first..first + own);
+        let places = ops::indices(in_prompts.chain(in_segments), device);
+        let positions: Vec<usize> = (0..before + own).collect();
+        let ids = [&prompts.ids[..], &segments.ids[..]].concat();
+        let count = ids.len();
+        Self {
+            ids: Tensor::from_data(TensorData::new(ids, [1, count]), device),
+            rotation: table.rotation(&positions, 1, device).at(places),
+            attending: Attending::SharedPrompts(SharedPrompts::new(
+                prompts, segments, prompt_of, device,
+            )),
+        }
     }
 
     /// The tensors of one decoding step: one new token a row, the row's first real column in
@@ -110,7 +156,7 @@ impl ForwardInput {
         Self {
             ids: Tensor::from_data(TensorData::new(values, [rows, 1]), device),
             rotation: table.rotation(&positions, rows, device),
-            sight: Sight::new(starts, 1, cached + 1, device),
+            attending: Attending::Rows(Sight::new(starts, 1, cached + 1, device)),
         }
     }
 }
