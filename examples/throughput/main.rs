@@ -1,16 +1,19 @@
-//! Measures prefill, decoding, rollouts, scoring, training and whole GRPO steps.
+//! Measures prefill, decoding, rollouts, scoring, training, whole GRPO steps, and matrix products.
 //!
 //! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
 //! [--shapes 64x128+128] [--model FOLDER] [--precision auto] [--json]`. Seconds and CPU seconds are
 //! medians of the repeats after one that is not counted; the clock stops when the device has done
 //! all. A folder without weights gets random ones. `grpo` without shapes takes the steps of
 //! `tests/fixtures/oracle/curve`, with its model; with a shape it trains the model asked for, on
-//! completions of full length.
+//! completions of full length. `products`, only where it is asked for, sets this crate's matrix products
+//! beside Burn's, with the model's sizes.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 mod grpo;
 mod measured;
+mod products;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,8 +30,8 @@ use emberl::train::loss::SupervisedLoss;
 use emberl::train::{Batching, Learner, OptimConfig, TrainingSample};
 use emberl::workers::Workers;
 use rand::RngExt;
-use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::{Deserialize, Serialize};
 
 use self::grpo::Steps;
 use self::measured::{Case, Measured, Shape, Timing, cpu_seconds, median};
@@ -59,7 +62,7 @@ struct Options {
     /// Folder of the model; a small one of random weights if left out.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// What to measure; all if left out.
+    /// What to measure; all but products if left out.
     #[arg(long, value_enum, value_delimiter = ',')]
     cases: Vec<Case>,
     /// Rows, prompt tokens and completion tokens, such as 64x128+128.
@@ -98,17 +101,38 @@ fn main() -> Result<()> {
         workers,
         repeats: options.repeats,
     };
-    let cases = match options.cases.is_empty() {
-        true => Case::value_variants(),
-        false => &options.cases,
-    };
-    for &case in cases {
+    for case in cases(&options) {
         for shape in shapes(case, &options.shapes) {
-            let measured = bench.measure(case, shape, options.device.to_string())?;
-            match options.json {
-                true => println!("{}", serde_json::to_string(&measured)?),
-                false => println!("{measured}"),
+            match (case, shape) {
+                (Case::Products, Some(shape)) => {
+                    let products = bench.products(shape.tokens() as usize)?;
+                    print(&products, options.json)?;
+                }
+                _ => {
+                    let measured = bench.measure(case, shape, options.device.to_string())?;
+                    print(&[measured], options.json)?;
+                }
             }
+        }
+    }
+    Ok(())
+}
+
+fn cases(options: &Options) -> Vec<Case> {
+    match options.cases.is_empty() {
+        true => {
+            let all = Case::value_variants().iter().copied();
+            all.filter(|case| *case != Case::Products).collect()
+        }
+        false => options.cases.clone(),
+    }
+}
+
+fn print<T: Display + Serialize>(rows: &[T], as_json: bool) -> Result<()> {
+    for row in rows {
+        match as_json {
+            true => println!("{}", serde_json::to_string(row)?),
+            false => println!("{row}"),
         }
     }
     Ok(())
@@ -139,6 +163,7 @@ fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
     let rows = match case {
         Case::Grpo if asked.is_empty() => return vec![None],
         Case::Prefill | Case::Decode | Case::Rollout | Case::Grpo => 64,
+        Case::Products => 32,
         Case::Score | Case::Train => 16,
     };
     let own = Shape {
@@ -177,6 +202,7 @@ impl Bench {
             (Case::Score, Some(shape)) => (self.scoring(shape)?, shape.tokens()),
             (Case::Train, Some(shape)) => (self.training(shape)?, shape.tokens()),
             (Case::Grpo, Some(shape)) => of_steps(self.grpo(shape)?),
+            (Case::Products, _) => unreachable!("products are no tokens"),
             (_, None) => of_steps(self.curve()?),
         };
         Ok(Measured {

@@ -25,6 +25,8 @@ pub enum Case {
     Train,
     /// A step of GRPO: rollout, rewards, training.
     Grpo,
+    /// Matrix products of a layer.
+    Products,
 }
 
 /// How many sequences of which length.

@@ -18,6 +18,8 @@ use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
+use super::product;
+
 /// `x Wᵀ`, in the type of the states `x`.
 ///
 /// # Shapes
@@ -26,8 +28,10 @@ pub fn linear(states: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     if super::is_on_cpu(&states) {
         return states.matmul(weight.cast(DType::F32).transpose());
     }
+    let ([n, i], [o, _]) = (states.dims(), weight.dims());
+    let by_kernel = product::is_taken(&states.device(), [n, i, o]);
     let (states, weight) = (states.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::linear_map(states, weight))
+    Tensor::from_dispatch(Dispatch::linear_map(states, weight, by_kernel))
 }
 
 /// `a b` as `f32`: sums of halves are not rounded back.
@@ -39,7 +43,7 @@ pub fn matmul_f32(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         return a.matmul(b);
     }
     let (a, b) = (a.into_dispatch(), b.into_dispatch());
-    Tensor::from_dispatch(Dispatch::matmul_f32(a, b))
+    Tensor::from_dispatch(Dispatch::product(a, b, DType::F32))
 }
 
 /// Backends that multiply so.
@@ -50,18 +54,23 @@ pub fn matmul_f32(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     Fusion: cfg(any(feature = "wgpu", feature = "cuda"))
 )]
 pub trait LinearBackend: Backend {
-    /// `[N, I]` and `[O, I]` to `[N, O]`, in the type of the states.
+    /// `[N, I]` and `[O, I]` to `[N, O]`, in the type of the states; `by_kernel` as a
+    /// [`product`](Self::product), else as Burn multiplies.
     #[fusion(default)]
-    fn linear_map(states: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_map(
+        states: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        by_kernel: bool,
+    ) -> FloatTensor<Self> {
         let weight = Self::float_cast(weight, states.dtype().into());
-        Self::float_matmul(states, Self::float_transpose(weight))
+        multiplied::<Self>(states, Self::float_transpose(weight), by_kernel)
     }
 
-    /// `[M, K]` and `[K, N]` of one type to `[M, N]`, `f32`.
-    #[fusion(dtype = DType::F32, shape = Shape::new([a[0], b[1]]))]
-    fn matmul_f32(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// `[M, K]` and `[K, N]` of one type to `[M, N]` of `dtype`, summed in `f32`.
+    #[fusion(dtype = *dtype, shape = Shape::new([a[0], b[1]]))]
+    fn product(a: FloatTensor<Self>, b: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
         let [a, b] = [a, b].map(|matrix| Self::float_cast(matrix, FloatDType::F32));
-        Self::float_matmul(a, b)
+        Self::float_cast(Self::float_matmul(a, b), dtype.into())
     }
 
     /// `gᵀ x` of `[N, O]` and `[N, I]`, both of one type, to `[O, I]`, `f32`.
@@ -70,7 +79,20 @@ pub trait LinearBackend: Backend {
         gradient: FloatTensor<Self>,
         states: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        Self::matmul_f32(Self::float_transpose(gradient), states)
+        Self::product(Self::float_transpose(gradient), states, DType::F32)
+    }
+}
+
+/// `a b` in their type.
+fn multiplied<B: LinearBackend>(
+    a: FloatTensor<B>,
+    b: FloatTensor<B>,
+    by_kernel: bool,
+) -> FloatTensor<B> {
+    let dtype = a.dtype();
+    match by_kernel {
+        true => B::product(a, b, dtype),
+        false => B::float_matmul(a, b),
     }
 }
 
@@ -79,7 +101,9 @@ impl LinearBackend for burn::backend::flex::Flex {}
 
 /// The step of the autodiff graph; parents are states and weight.
 #[derive(Debug)]
-struct LinearStep;
+struct LinearStep {
+    by_kernel: bool,
+}
 
 impl<B: LinearBackend> Backward<B, 2> for LinearStep {
     /// The states, if the weight is tracked, and the weight.
@@ -96,14 +120,19 @@ impl<B: LinearBackend> Backward<B, 2> for LinearStep {
         }
         if let Some(node) = for_states {
             let weight = B::float_cast(weight, gradient.dtype().into());
-            grads.register::<B>(node.id, B::float_matmul(gradient, weight));
+            let result = multiplied::<B>(gradient, weight, self.by_kernel);
+            grads.register::<B>(node.id, result);
         }
     }
 }
 
 impl<B: LinearBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
-    fn linear_map(states: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let prepared = LinearStep
+    fn linear_map(
+        states: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        by_kernel: bool,
+    ) -> FloatTensor<Self> {
+        let prepared = LinearStep { by_kernel }
             .prepare::<C>([states.node(), weight.node()])
             .compute_bound()
             .stateful();
@@ -111,10 +140,10 @@ impl<B: LinearBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
         let (states, weight) = (states.into_primitive(), weight.into_primitive());
         match prepared {
             OpsKind::Tracked(step) => {
-                let output = B::linear_map(states.clone(), weight.clone());
+                let output = B::linear_map(states.clone(), weight.clone(), by_kernel);
                 step.finish((is_weight_tracked.then_some(states), weight), output)
             }
-            OpsKind::UnTracked(step) => step.finish(B::linear_map(states, weight)),
+            OpsKind::UnTracked(step) => step.finish(B::linear_map(states, weight, by_kernel)),
         }
     }
 }

@@ -13,6 +13,7 @@ mod host_floats;
 #[cfg(feature = "flex")]
 mod lanes;
 mod linear;
+mod product;
 mod rms_norm;
 mod rotate_half;
 mod sample;

@@ -12,7 +12,6 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::kernel::{into_contiguous, slice};
 use burn_cubecl::ops::{permute, reshape};
 use burn_cubecl::tensor::CubeTensor;
@@ -20,6 +19,7 @@ use burn_cubecl::tensor::CubeTensor;
 use self::softmax::{Scores, probabilities, score_gradients};
 use super::AttentionBackend;
 use crate::ops::cube::empty;
+use crate::ops::product::cube::product;
 
 /// Scores taken at a time, unless those of a single batch are more: a gibibyte of `f32`; few in tests,
 /// so that slices are met.
@@ -202,15 +202,6 @@ fn in_slices<const N: usize>(
         }
     }
     parts.map(|parts| CubeBackend::float_cat(parts, 0))
-}
-
-/// A contiguous product of batches of matrices.
-fn product(left: CubeTensor, right: CubeTensor, dtype: DType) -> CubeTensor {
-    let [batches, rows, _] = left.meta.shape().dims();
-    let [_, _, columns] = right.meta.shape().dims();
-    let output = empty(&left, [batches, rows, columns], dtype);
-    matmul(left, right, Some(output), MatmulStrategy::default(), dtype)
-        .expect("products of tensors in one number type have a kernel")
 }
 
 fn transposed(batches: CubeTensor) -> CubeTensor {

@@ -6,24 +6,21 @@
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::{self, prelude::*};
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::{permute, reshape};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::LinearBackend;
 use crate::ops::cube::{empty, types, units, vector_size};
+use crate::ops::product::cube::{ENOUGH_BLOCKS, product};
 
 /// Rows and columns of an output's block that a kernel computes at a time, about.
 const BLOCK: usize = 128;
-/// Blocks that keep a GPU busy.
-const ENOUGH_BLOCKS: usize = 256;
 /// Fewest tokens of a part.
 const LEAST_TOKENS: usize = 256;
 
 impl LinearBackend for CubeBackend {
-    fn matmul_f32(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-        matmul(a, b, None, MatmulStrategy::default(), DType::F32)
-            .expect("every device has a kernel for every product")
+    fn product(a: CubeTensor, b: CubeTensor, dtype: DType) -> CubeTensor {
+        product(a, b, dtype)
     }
 
     fn weight_gradient(gradient: CubeTensor, states: CubeTensor) -> CubeTensor {
@@ -31,19 +28,14 @@ impl LinearBackend for CubeBackend {
         let [_, inputs] = states.meta.shape().dims();
         let parts = parts(tokens, outputs, inputs);
         if parts == 1 {
-            return Self::matmul_f32(permute(gradient, &[1, 0]), states);
+            return product(permute(gradient, &[1, 0]), states, DType::F32);
         }
         let split = |tensor, columns| {
             let shape = [parts, tokens / parts, columns];
             reshape(tensor, Shape::new(shape))
         };
         let gradient = permute(split(gradient, outputs), &[0, 2, 1]);
-        let products = empty(&states, [parts, outputs, inputs], DType::F32);
-        let states = split(states, inputs);
-        let strategy = MatmulStrategy::default();
-        let products = matmul(gradient, states, Some(products), strategy, DType::F32)
-            .expect("every device has a kernel for every product");
-        sum_of_parts(products)
+        sum_of_parts(product(gradient, split(states, inputs), DType::F32))
     }
 }
 
@@ -147,6 +139,34 @@ mod tests {
         assert_eq!(found.len(), 15);
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 2e-4, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn a_map_large_enough_for_the_kernel_has_the_output_and_gradients_of_the_cpu() {
+        let Some(adapter) = device::adapters().into_iter().next() else {
+            eprintln!("skipped: no wgpu adapter");
+            return;
+        };
+        let gpu = device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap();
+        let cpu = Device::flex();
+        cpu.seed(4);
+        let normal = Distribution::Normal(0.0, 1.0);
+        let random = |shape: [usize; 2]| Tensor::<2>::random(shape, normal, &cpu);
+        let (states, weight, factors) = (random([72, 40]), random([36, 40]), random([72, 36]));
+        let all = |device: &Device| {
+            let leaf = |tensor: &Tensor<2>| tensor.clone().to_device(device).autodiff();
+            let [states, weight] = [&states, &weight].map(|it| leaf(it).require_grad());
+            let output = linear(states.clone(), weight.clone());
+            let found = (output.clone() * leaf(&factors)).sum().backward();
+            let gradients = [states, weight].map(|it| it.grad(&found).unwrap());
+            let [for_states, for_weight] = gradients;
+            [output.inner(), for_states, for_weight].map(|it| read_floats(it).unwrap())
+        };
+        for (found, expected) in all(&gpu).iter().zip(&all(&cpu)) {
+            assert_eq!(found.len(), expected.len());
+            let gaps = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            assert!(gaps.fold(0.0, f32::max) < 1e-4);
         }
     }
 }

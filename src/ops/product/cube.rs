@@ -1,0 +1,423 @@
+//! Launches of the kernel, and which products it takes.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::DType;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::tensor::CubeTensor;
+
+use super::tiles::{
+    Along, MatricesLaunch, OperandLaunch, Plan, QUAD, STEP, Side, product_tiles, shared_bytes,
+    units_of,
+};
+use crate::ops::cube::{empty, types};
+
+/// Blocks of an output, 128 × 128 each, that keep a GPU busy.
+pub(in crate::ops) const ENOUGH_BLOCKS: usize = 256;
+/// Rows or columns of a tile.
+const SMALL: usize = 64;
+const LARGE: usize = 128;
+/// Fewest rows and columns that fill enough of a tile.
+const LEAST_SIDE: usize = 32;
+
+/// `a b` in `dtype`, contiguous, of operands in one type.
+///
+/// # Shapes
+/// `[M, K]` and `[K, N]` to `[M, N]`, or `[B or 1, M, K]` and `[B or 1, K, N]` to `[B, M, N]`.
+pub(in crate::ops) fn product(left: CubeTensor, right: CubeTensor, dtype: DType) -> CubeTensor {
+    let extents = Extents::of(&left, &right);
+    if extents.suit(&left.client) {
+        return by_tiles(&left, &right, dtype, extents.tiles());
+    }
+    let output = output(&left, extents, dtype);
+    matmul(left, right, Some(output), MatmulStrategy::default(), dtype)
+        .expect("products of tensors in one number type have a kernel")
+}
+
+/// The sizes of a product.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extents {
+    pub batches: usize,
+    pub rows: usize,
+    /// Places summed over.
+    pub inner: usize,
+    pub columns: usize,
+}
+
+impl Extents {
+    fn of(left: &CubeTensor, right: &CubeTensor) -> Self {
+        let of_left @ [left_batches, rows, inner] = dims(left);
+        let of_right @ [right_batches, other, columns] = dims(right);
+        let batches = match left_batches {
+            1 => right_batches,
+            _ => left_batches,
+        };
+        assert!(
+            inner == other && [1, batches].contains(&right_batches),
+            "{of_left:?} and {of_right:?} have no product"
+        );
+        assert_eq!(left.dtype, right.dtype, "operands are of one type");
+        Self {
+            batches,
+            rows,
+            inner,
+            columns,
+        }
+    }
+
+    /// Whether the kernel multiplies faster than Burn's: where there are no matrix units, and tiles
+    /// to fill.
+    pub(super) fn suit(self, client: &Client) -> bool {
+        let properties = client.properties();
+        let (hardware, matrix_units) = (&properties.hardware, &properties.features.matmul);
+        let [y, x] = self.cubes(self.tiles());
+        let (most_x, most_y, most_z) = hardware.max_cube_count;
+        let fits = |count: usize, most: u32| count <= most as usize;
+        matrix_units.cmma.is_empty()
+            && matrix_units.mma.is_empty()
+            && matrix_units.cube_mma.is_empty()
+            && hardware.max_shared_memory_size >= shared_bytes([LARGE; 2])
+            && fits(units_of([LARGE; 2]), hardware.max_units_per_cube)
+            && fits(x, most_x)
+            && fits(y, most_y)
+            && fits(self.batches, most_z)
+            && self.rows.min(self.columns) >= LEAST_SIDE
+            && self.inner >= STEP
+    }
+
+    /// Rows and columns of a tile: large ones, unless they are too few or half of them empty.
+    fn tiles(self) -> [usize; 2] {
+        let side = |extent: usize| match extent.div_ceil(SMALL) {
+            1 | 3 => SMALL,
+            _ => LARGE,
+        };
+        let (rows, columns) = (side(self.rows), side(self.columns));
+        let is_enough = |tiles: &[usize; 2]| {
+            let [y, x] = self.cubes(*tiles);
+            y * x * self.batches >= ENOUGH_BLOCKS
+        };
+        let choices = [[rows, columns], [rows, SMALL]];
+        choices.into_iter().find(is_enough).unwrap_or([SMALL; 2])
+    }
+
+    /// Cubes along rows and columns.
+    fn cubes(self, [rows, columns]: [usize; 2]) -> [usize; 2] {
+        [self.rows.div_ceil(rows), self.columns.div_ceil(columns)]
+    }
+}
+
+/// The product by the kernel, in tiles of these rows and columns.
+#[expect(unsafe_code, reason = "a check of every place read costs time")]
+fn by_tiles(
+    left: &CubeTensor,
+    right: &CubeTensor,
+    dtype: DType,
+    [rows, columns]: [usize; 2],
+) -> CubeTensor {
+    let extents = Extents::of(left, right);
+    let output = output(left, extents, dtype);
+    if output.meta.num_elements() == 0 {
+        return output;
+    }
+    if extents.inner == 0 {
+        let shape = output.meta.shape().clone();
+        return CubeBackend::float_zeros(shape, &output.device, dtype.into());
+    }
+    let inner = extents.inner;
+    let [batch, row, place] = strides(left);
+    let of_left = Strided::new([extents.rows, inner], [batch, row, place]);
+    let [batch, place, column] = strides(right);
+    let of_right = Strided::new([extents.columns, inner], [batch, column, place]);
+    let plan = Plan {
+        left: of_left.side(rows),
+        right: of_right.side(columns),
+        written: match extents.columns.is_multiple_of(QUAD) {
+            true => QUAD,
+            false => 1,
+        },
+    };
+    let [y, x] = extents.cubes([rows, columns]).map(|count| count as u32);
+    // SAFETY: places read are held back to the operands' last, places written are compared with the
+    // output's extents, both operands are of one type, and the loop counts up to the inner extent.
+    unsafe {
+        product_tiles::launch_unchecked(
+            &output.client,
+            CubeCount::Static(x, y, extents.batches as u32),
+            CubeDim::new_1d(plan.units() as u32),
+            of_left.width(),
+            of_right.width(),
+            plan.written,
+            left.clone().into_buffer_arg(),
+            right.clone().into_buffer_arg(),
+            output.clone().into_buffer_arg(),
+            MatricesLaunch::new(of_left.launch(), of_right.launch(), inner),
+            plan,
+            types([left, &output]),
+        );
+    }
+    output
+}
+
+fn output(beside: &CubeTensor, extents: Extents, dtype: DType) -> CubeTensor {
+    let Extents { rows, columns, .. } = extents;
+    match beside.meta.shape().num_dims() {
+        2 => empty(beside, [rows, columns], dtype),
+        _ => empty(beside, [extents.batches, rows, columns], dtype),
+    }
+}
+
+/// Batches, rows and columns; a matrix is a batch of one.
+fn dims(tensor: &CubeTensor) -> [usize; 3] {
+    match tensor.meta.shape()[..] {
+        [rows, columns] => [1, rows, columns],
+        [batches, rows, columns] => [batches, rows, columns],
+        ref dims => panic!("{dims:?} are not those of matrices"),
+    }
+}
+
+/// Numbers from one batch, row and column to the next; none between batches that share a matrix.
+fn strides(tensor: &CubeTensor) -> [usize; 3] {
+    match (dims(tensor), &tensor.meta.strides()[..]) {
+        ([1, ..], &[.., row, column]) => [0, row, column],
+        (_, &[batch, row, column]) => [batch, row, column],
+        (_, strides) => panic!("{strides:?} are not those of matrices"),
+    }
+}
+
+/// An operand in memory.
+#[derive(Clone, Copy, Debug)]
+struct Strided {
+    /// Extents of its outer and inner axes.
+    extents: [usize; 2],
+    batch: usize,
+    outer: usize,
+    inner: usize,
+}
+
+impl Strided {
+    fn new(extents: [usize; 2], [batch, outer, inner]: [usize; 3]) -> Self {
+        Self {
+            extents,
+            batch,
+            outer,
+            inner,
+        }
+    }
+
+    fn along(self) -> Along {
+        match self.inner {
+            1 => Along::Inner,
+            _ => Along::Outer,
+        }
+    }
+
+    /// Numbers read at a time. Memory starts where every vector may.
+    fn width(self) -> usize {
+        let [count, places] = self.extents;
+        let (extent, step, other) = match self.along() {
+            Along::Inner => (places, self.inner, self.outer),
+            Along::Outer => (count, self.outer, self.inner),
+        };
+        let is_whole = |numbers: usize| numbers.is_multiple_of(QUAD);
+        match step == 1 && [extent, other, self.batch].into_iter().all(is_whole) {
+            true => QUAD,
+            false => 1,
+        }
+    }
+
+    fn side(self, tile: usize) -> Side {
+        Side {
+            tile,
+            along: self.along(),
+            width: self.width(),
+            is_ragged: !self.extents[1].is_multiple_of(STEP),
+        }
+    }
+
+    fn launch(self) -> OperandLaunch {
+        let width = self.width();
+        let [outer, inner, batch] =
+            [self.outer, self.inner, self.batch].map(|stride| stride / width);
+        OperandLaunch::new(self.extents[0], outer, inner, batch)
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "wgpu")]
+mod tests {
+    use burn::backend::DispatchDevice;
+    use burn::tensor::{Device, FloatDType, TensorData};
+    use burn_cubecl::ops::{into_data_sync, permute};
+
+    use super::*;
+    use crate::device::{self, DeviceSpec};
+
+    fn gpu() -> Option<Device> {
+        let adapter = device::adapters().into_iter().next();
+        if adapter.is_none() {
+            eprintln!("skipped: no wgpu adapter");
+        }
+        adapter.map(|adapter| device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap())
+    }
+
+    /// Small whole numbers, of which halves hold products and sums exactly.
+    fn number(place: usize) -> f32 {
+        (place * 7 % 9) as f32 - 4.0
+    }
+
+    /// `[B, M, N]` of the numbers, as batches of rows of another order of axes in memory.
+    fn operand(device: &Device, dims: [usize; 3], order: [usize; 3], dtype: DType) -> CubeTensor {
+        let DispatchDevice::Cube(device) = device.as_dispatch() else {
+            panic!("an adapter is a CubeCL device");
+        };
+        let stored = order.map(|axis| dims[axis]);
+        let mut strides = [0; 3];
+        for (axis, stride) in strides.iter_mut().enumerate() {
+            *stride = dims[axis + 1..].iter().product();
+        }
+        let count = stored.iter().product();
+        let value = |place: usize| {
+            let places = [
+                place / (stored[1] * stored[2]),
+                place / stored[2] % stored[1],
+                place % stored[2],
+            ];
+            let own = (0..3).map(|axis| places[axis] * strides[order[axis]]);
+            number(own.sum())
+        };
+        let values: Vec<f32> = (0..count).map(value).collect();
+        let data = TensorData::new(values, stored).convert_dtype(dtype);
+        let tensor = CubeBackend::float_from_data(data, device);
+        let back = [0, 1, 2].map(|axis| order.iter().position(|from| *from == axis).unwrap());
+        permute(tensor, &back)
+    }
+
+    /// Of `[M, K]` and `[K, N]` of the numbers, with as many batches on each side.
+    fn expected([left, right]: [usize; 2], [rows, inner, columns]: [usize; 3]) -> Vec<f32> {
+        let mut all = Vec::new();
+        for batch in 0..if left == 1 { right } else { left } {
+            for row in 0..rows {
+                let of_left = (if left == 1 { 0 } else { batch } * rows + row) * inner;
+                for column in 0..columns {
+                    let of_right = if right == 1 { 0 } else { batch } * inner * columns + column;
+                    let terms =
+                        (0..inner).map(|k| number(of_left + k) * number(of_right + k * columns));
+                    all.push(terms.sum());
+                }
+            }
+        }
+        all
+    }
+
+    const PLAIN: [usize; 3] = [0, 1, 2];
+    const TRANSPOSED: [usize; 3] = [0, 2, 1];
+    const INTERLEAVED: [usize; 3] = [1, 0, 2];
+
+    fn read(tensor: CubeTensor) -> Vec<f32> {
+        let data = into_data_sync(tensor).convert_dtype(DType::F32);
+        data.try_into_vec().unwrap()
+    }
+
+    /// Whether a product of batches stored so is that of the host.
+    fn check(
+        device: &Device,
+        batches: [usize; 2],
+        sizes: [usize; 3],
+        orders: [[usize; 3]; 2],
+        [dtype, of_output]: [DType; 2],
+        tiles: [usize; 2],
+    ) {
+        let [rows, inner, columns] = sizes;
+        let left = operand(device, [batches[0], rows, inner], orders[0], dtype);
+        let right = operand(device, [batches[1], inner, columns], orders[1], dtype);
+        let found = by_tiles(&left, &right, of_output, tiles);
+        assert_eq!(found.dtype, of_output);
+        let found = read(found);
+        let case = format!("{batches:?} {sizes:?} {orders:?} {dtype:?} {of_output:?} {tiles:?}");
+        assert_eq!(found, expected(batches, sizes), "{case}");
+    }
+
+    const SINGLES: [DType; 2] = [DType::F32; 2];
+
+    #[test]
+    fn products_in_every_layout_and_tile_are_exact() {
+        let Some(device) = gpu() else { return };
+        let layouts = [
+            [PLAIN, TRANSPOSED],
+            [PLAIN, PLAIN],
+            [TRANSPOSED, PLAIN],
+            [TRANSPOSED, TRANSPOSED],
+        ];
+        for orders in layouts {
+            check(&device, [1, 1], [64, 32, 64], orders, SINGLES, [64, 64]);
+            check(&device, [1, 1], [132, 36, 260], orders, SINGLES, [128, 128]);
+        }
+        let orders = [PLAIN, TRANSPOSED];
+        check(&device, [1, 1], [256, 64, 72], orders, SINGLES, [128, 64]);
+        check(&device, [1, 1], [72, 64, 256], orders, SINGLES, [64, 128]);
+    }
+
+    #[test]
+    fn odd_sizes_and_none_at_all_are_right() {
+        let Some(device) = gpu() else { return };
+        for orders in [[PLAIN, PLAIN], [TRANSPOSED, TRANSPOSED]] {
+            check(&device, [1, 1], [1, 1, 1], orders, SINGLES, [64, 64]);
+            check(&device, [1, 1], [129, 67, 33], orders, SINGLES, [64, 64]);
+            check(&device, [1, 1], [129, 67, 33], orders, SINGLES, [128, 128]);
+        }
+        for sizes in [[0, 5, 3], [4, 0, 3], [4, 5, 0]] {
+            check(&device, [2, 1], sizes, [PLAIN; 2], SINGLES, [64, 64]);
+        }
+        check(&device, [0, 1], [4, 5, 3], [PLAIN; 2], SINGLES, [64, 64]);
+    }
+
+    #[test]
+    fn batches_are_shared_and_interleaved() {
+        let Some(device) = gpu() else { return };
+        let sizes = [68, 20, 40];
+        for batches in [[3, 3], [1, 3], [3, 1]] {
+            check(&device, batches, sizes, [PLAIN; 2], SINGLES, [64, 64]);
+        }
+        let orders = [INTERLEAVED, INTERLEAVED];
+        check(&device, [3, 3], sizes, orders, SINGLES, [64, 64]);
+        check(&device, [3, 3], [5, 3, 7], orders, SINGLES, [64, 64]);
+    }
+
+    #[test]
+    fn halves_multiply_to_halves_and_singles() {
+        let Some(device) = gpu() else { return };
+        if !device.supports_dtype(FloatDType::F16) {
+            eprintln!("skipped: the adapter has no f16");
+            return;
+        }
+        for output in [DType::F16, DType::F32] {
+            let dtypes = [DType::F16, output];
+            let orders = [PLAIN, TRANSPOSED];
+            check(&device, [1, 1], [128, 32, 128], orders, dtypes, [128, 128]);
+            check(&device, [2, 2], [33, 19, 65], orders, dtypes, [64, 64]);
+        }
+    }
+
+    #[test]
+    fn tiles_are_large_where_they_are_many_and_full() {
+        let tiles = |batches, rows, columns| {
+            let extents = Extents {
+                batches,
+                rows,
+                inner: 64,
+                columns,
+            };
+            extents.tiles()
+        };
+        // 64 * 7 = 448 large tiles.
+        assert_eq!(tiles(1, 8192, 896), [128, 128]);
+        // 32 * 7 = 224 are too few, twice as many are not.
+        assert_eq!(tiles(1, 4096, 896), [128, 64]);
+        // 64 large, 128 of half the columns.
+        assert_eq!(tiles(1, 8192, 128), [64, 64]);
+        // Sixty-four columns leave half of a large tile empty, and so do 65 to 128 none.
+        assert_eq!(tiles(128, 1792, 64), [128, 64]);
+        assert_eq!(tiles(128, 1792, 65), [128, 128]);
+    }
+}
