@@ -142,7 +142,7 @@ impl Cutting {
         // On a GPU slices are even, so that the last is no odd rest with kernels of its own to tune.
         let enough = match self.is_cpu {
             true => usize::MAX,
-            false => total.div_ceil(total.div_ceil(most.tokens).max(1)),
+            false => total.div_ceil(total.div_ceil(most.tokens(prompt)).max(1)),
         };
         let empty = Layout::empty(may_share, self.is_cpu);
         let (mut slices, mut slice) = (Vec::new(), empty.clone());
@@ -187,8 +187,8 @@ pub(super) fn saves_enough(shared: usize, whole: usize) -> bool {
 /// How much a slice may be; neighbours that must stay together may exceed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SliceLimit {
-    /// Tokens that go through the model.
-    pub tokens: usize,
+    /// Tokens of a worker's share.
+    share: usize,
     is_cpu: bool,
 }
 
@@ -198,34 +198,36 @@ impl SliceLimit {
     ///
     /// On the CPU there is room for one more such prompt in the share of every worker but the first.
     pub(super) fn of(total: usize, prompt: usize, workers: usize, is_cpu: bool) -> Self {
-        let most = most_tokens(prompt, is_cpu);
         let share = |workers: usize| (total + (workers - 1) * prompt).div_ceil(workers);
         Self {
-            tokens: match is_cpu {
-                true => share(workers).clamp(1, most),
-                false => most,
-            },
+            share: if is_cpu { share(workers) } else { usize::MAX },
             is_cpu,
         }
     }
 
-    /// Keys that attention may read where rows share prompts of `prompt` tokens.
+    /// Tokens that may go through the model where rows share prompts of `prompt` tokens.
+    pub(super) fn tokens(self, prompt: usize) -> usize {
+        self.full(prompt).min(self.share).max(1)
+    }
+
+    /// Keys that attention may read there.
     pub(super) fn keys(self, prompt: usize) -> usize {
-        KEYS_A_TOKEN * most_tokens(prompt, self.is_cpu)
+        KEYS_A_TOKEN * self.full(prompt)
     }
 
     /// Whether a slice may be so large.
     pub(super) fn allows(self, extent: Extent) -> bool {
-        extent.tokens() <= self.tokens && extent.keys() <= self.keys(extent.prompt_columns)
+        let prompt = extent.prompt_columns;
+        extent.tokens() <= self.tokens(prompt) && extent.keys() <= self.keys(prompt)
     }
-}
 
-/// Tokens of a full slice, with room for a prompt of `prompt` tokens that its rows share.
-fn most_tokens(prompt: usize, is_cpu: bool) -> usize {
-    match is_cpu {
-        true => SLICE_TOKENS + prompt,
-        // Kernels are tuned for powers of two.
-        false => GPU_SLICE_TOKENS.max(2 * prompt),
+    /// Tokens of a full slice, with room for a prompt that its rows share.
+    fn full(self, prompt: usize) -> usize {
+        match self.is_cpu {
+            true => SLICE_TOKENS + prompt,
+            // Kernels are tuned for powers of two.
+            false => GPU_SLICE_TOKENS.max(2 * prompt),
+        }
     }
 }
 

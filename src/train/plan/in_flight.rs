@@ -33,7 +33,7 @@ impl MicroBatch {
     pub(super) fn whole(self, cost: &dyn Fn(SliceShape) -> usize) -> InFlight {
         let (worst, together, sequences) = (self.worst, self.together, self.sequences);
         let columns = self.padded(worst.longest);
-        let most = self.limit(sequences * columns, 0).tokens;
+        let most = self.limit(sequences * columns, 0).tokens(0);
         let rows = (most / columns.max(1)) / together * together;
         let rows = rows.clamp(together, sequences.max(together));
         let of = |rows, length| self.shape(Extent::whole(rows, self.padded(length)), length);
@@ -66,7 +66,7 @@ impl MicroBatch {
         let extents = (1..=groups).flat_map(|prompts| {
             let rows = (prompts * group).min(self.sequences);
             // As many rows as there are, and as long ones as there are.
-            let room = limit.tokens.saturating_sub(prompts * prompt);
+            let room = limit.tokens(prompt).saturating_sub(prompts * prompt);
             let own = self.fitting(room / rows).min(longest);
             [(rows, own), (rows.min(room / longest), longest)].map(|(rows, columns)| Extent {
                 prompts,
