@@ -1,7 +1,7 @@
 //! Products of matrices on GPUs without matrix units, as every GPU is through WGSL.
 //!
-//! `C = A B` with sums in `f32`, each in the order of the inner axis. Burn's own products leave two
-//! thirds of such a GPU idle; where it has matrix units they are far faster than this kernel.
+//! `C = A B` with sums in `f32`, each in the order of the inner axis. Where a GPU has matrix units Burn's
+//! own products are far faster than this kernel.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(super) mod cube;

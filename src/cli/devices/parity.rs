@@ -226,12 +226,13 @@ fn largest_difference(found: &[Vec<f32>], expected: &[Vec<f32>]) -> Option<f64> 
     Some(largest)
 }
 
-/// A model that is checked in a moment: grouped heads, odd widths beside such as matrix units take, biases.
+/// A model that is checked in a moment: grouped heads, biases, odd widths beside such as matrix units
+/// take and decoding splits.
 fn small_model() -> ModelConfig {
     let mut config = ModelConfig::of_family(Family::Qwen2);
     config.vocab_size = 61;
     config.hidden_size = 32;
-    config.intermediate_size = 64;
+    config.intermediate_size = 384;
     config.num_hidden_layers = 2;
     config.num_attention_heads = 4;
     config.num_key_value_heads = 2;

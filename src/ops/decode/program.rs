@@ -69,7 +69,7 @@ impl DecodeProgram {
                 .map(|layer| Layer::new(layer, &settings, &embedding))
                 .collect(),
             norm: primitive(weights.norm.cast(DType::F32)),
-            head: Linear::whole(head, settings.rows),
+            head: Linear::whole(head),
             rows: Rows::new(&settings, &embedding),
             scratch: Scratch::new(&settings, [width, inner, vocabulary], &embedding),
             embedding,

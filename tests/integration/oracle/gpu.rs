@@ -87,9 +87,24 @@ fn wgpu_grpo_step_is_trls() {
     grpo_steps::check(&case, &device, &Workers::new(1));
 }
 
+/// A test's time with the adapter, at whose end the adapter has nothing left to do: a software one that
+/// still compiles when the process ends takes it down.
+pub struct Turn {
+    device: Device,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Err(error) = self.device.sync() {
+            say(&format!("the adapter failed: {error:?}"));
+        }
+    }
+}
+
 /// The adapter, one test at a time; none, said aloud, when the machine has none.
-pub fn wgpu() -> Option<(MutexGuard<'static, ()>, Device)> {
-    let turn = ONE_AT_A_TIME
+pub fn wgpu() -> Option<(Turn, Device)> {
+    let alone = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|broken| broken.into_inner());
     let adapters = device::adapters();
@@ -105,5 +120,10 @@ pub fn wgpu() -> Option<(MutexGuard<'static, ()>, Device)> {
     };
     say(&format!("wgpu: {} ({})", adapter.name, adapter.driver));
     let spec = DeviceSpec::Wgpu(adapter.index);
-    Some((turn, device::open(&spec).expect("an adapter opens")))
+    let device = device::open(&spec).expect("an adapter opens");
+    let turn = Turn {
+        device: device.clone(),
+        _alone: alone,
+    };
+    Some((turn, device))
 }

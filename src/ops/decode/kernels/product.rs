@@ -4,7 +4,6 @@
 //! memory to the units that multiply. A cube takes up to 64 rows and 32 columns of the output; its planes
 //! share the inner dimension, and their sums are added up in order at the end.
 
-mod cooperative;
 mod registers;
 
 use burn_cubecl::cubecl::features::MmaConfig;
@@ -19,6 +18,8 @@ use crate::ops::cube::{types, vector_size};
 const PLANE: usize = 32;
 /// Rows of the output that matrix units compute at a time, and of the inner dimension that they take.
 const ROWS: usize = 16;
+/// Columns of the output that matrix units compute at a time.
+const UNIT_COLUMNS: usize = 8;
 /// Columns of the output of a cube.
 const COLUMNS: usize = 32;
 /// Numbers that are read at a time.
@@ -32,41 +33,31 @@ const MOST_PLANES: usize = 4;
 /// From a row of sums to the next in shared memory, so that rows do not meet in a bank.
 const STRIDE: usize = COLUMNS + 8;
 
-/// How matrix units are given their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MatrixUnits {
-    /// In registers laid out as on CUDA.
-    Registers,
-    /// By whole matrices, as Vulkan's cooperative matrices are.
-    Cooperative,
-}
+/// Matrix units that are given their numbers in registers laid out as on CUDA.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixUnits(());
 
 impl MatrixUnits {
-    /// Those of the device for `rows` rows times a weight `[S, O, I/S]`, if it has any that suit.
-    pub fn of(weight: &CubeTensor, rows: usize) -> Option<Self> {
-        let [_, columns, chunk] = weight.meta.shape().dims();
+    /// Those of the device for a weight `[S, O, I/S]`, if it has any that suit.
+    pub fn of(weight: &CubeTensor) -> Option<Self> {
+        let [_, _, chunk] = weight.meta.shape().dims();
         let properties = weight.client.properties();
         let [element] = types([weight]);
-        let config = |n: usize| MmaConfig {
+        let config = MmaConfig {
             a_type: element,
             b_type: element,
             cd_type: ElemType::Float(FloatKind::F32),
             m: ROWS as u32,
-            n: n as u32,
+            n: UNIT_COLUMNS as u32,
             k: (BLOCK / 2) as u32,
         };
         let hardware = &properties.hardware;
         let planes = [hardware.plane_size_min, hardware.plane_size_max];
-        let suits = planes == [PLANE as u32; 2]
+        let suits = properties.features.matmul.mma.contains(&config)
+            && planes == [PLANE as u32; 2]
             && chunk.is_multiple_of(BLOCK)
             && vector_size(chunk, &[weight]) >= VECTOR;
-        let is_whole = rows.is_multiple_of(ROWS) && columns.is_multiple_of(COLUMNS);
-        let features = &properties.features.matmul;
-        match suits {
-            true if features.mma.contains(&config(8)) => Some(Self::Registers),
-            true if is_whole && features.cmma.contains(&config(16)) => Some(Self::Cooperative),
-            _ => None,
-        }
+        suits.then_some(Self(()))
     }
 
     /// `out_s = states_s · weight_sᵀ` for every chunk `s` of the columns.
@@ -115,11 +106,7 @@ impl MatrixUnits {
         };
         let x = columns.div_ceil(tile.columns()) as u32;
         let z = rows.div_ceil(tile.rows * ROWS) as u32;
-        let launch = match self {
-            Self::Registers => registers::product_kernel::launch,
-            Self::Cooperative => cooperative::product_kernel::launch,
-        };
-        launch(
+        registers::product_kernel::launch(
             &states.client,
             CubeCount::Static(x, parts as u32, z),
             CubeDim::new_1d((tile.planes * PLANE) as u32),
@@ -260,12 +247,12 @@ mod tests {
     /// Devices whose matrix units may suit.
     const DEVICES: [DeviceSpec; 2] = [DeviceSpec::Cuda(0), DeviceSpec::Vulkan(0)];
 
-    /// Runs `check` with each device that has matrix units for 16 rows.
+    /// Runs `check` with each device that has matrix units.
     fn on_matrix_units(check: impl Fn(&Device)) {
         for spec in DEVICES {
             let has_units = |device: &Device| {
-                let weight = primitive(Tensor::<3>::zeros([1, 32, 32], (device, DType::F16)));
-                MatrixUnits::of(&weight, 16).is_some()
+                let weight = primitive(Tensor::<3>::zeros([1, 32, 32], device).cast(DType::F16));
+                MatrixUnits::of(&weight).is_some()
             };
             match device::open(&spec).ok().filter(has_units) {
                 Some(device) => check(&device),
@@ -275,7 +262,9 @@ mod tests {
     }
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex()).cast(DType::F16)
+        let normal = Distribution::Normal(0.0, 1.0);
+        let random: Tensor<D> = Tensor::random(shape, normal, &Device::flex());
+        random.cast(DType::F16)
     }
 
     /// The numbers of a tensor that a kernel wrote.
@@ -311,7 +300,7 @@ mod tests {
                 let weight = random([parts, columns, chunk]);
                 let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
                 let (left, right) = (on_device(&states), on_device(&weight));
-                let Some(units) = MatrixUnits::of(&right, rows) else {
+                let Some(units) = MatrixUnits::of(&right) else {
                     eprintln!("skipped: no matrix units for {shape:?}");
                     continue;
                 };
@@ -319,7 +308,7 @@ mod tests {
                 units.multiply(&left, &right, &out);
                 let [states, weight] = [states, weight].map(|tensor| tensor.cast(DType::F32));
                 let expected = states.matmul(weight.swap_dims(1, 2));
-                assert_close(&numbers(out), expected, &format!("{units:?} {shape:?}"));
+                assert_close(&numbers(out), expected, &format!("{shape:?}"));
             }
         });
     }
@@ -331,7 +320,7 @@ mod tests {
                 let (states, weight) = (random([1, rows, width]), random([1, 2 * inner, width]));
                 let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
                 let (left, right) = (on_device(&states), on_device(&weight));
-                let Some(units) = MatrixUnits::of(&right, rows) else {
+                let Some(units) = MatrixUnits::of(&right) else {
                     eprintln!("skipped: no matrix units for {rows} rows");
                     continue;
                 };
@@ -342,7 +331,7 @@ mod tests {
                 let [gate, up] = [0, inner].map(|from| joined.clone().narrow(2, from, inner));
                 let gated = silu(gate.cast(DType::F32)) * up.cast(DType::F32);
                 let chunks = gated.reshape([rows, 2, inner / 2]).swap_dims(0, 1);
-                assert_close(&numbers(out), chunks, &format!("{units:?} {rows} rows"));
+                assert_close(&numbers(out), chunks, &format!("{rows} rows"));
             }
         });
     }

@@ -49,7 +49,7 @@ impl Layer {
             let weight = linear.weight.cast(settings.dtype);
             let weight: Tensor<3> = weight.reshape([out, parts, width / parts]);
             let weight = primitive(weight.swap_dims(0, 1));
-            Linear::new(weight, linear.bias.map(norm), settings.rows)
+            Linear::new(weight, linear.bias.map(norm))
         };
         let (rows, heads) = (settings.rows, settings.key_heads);
         let shape = [rows, heads, settings.capacity, settings.head_width];
@@ -70,19 +70,19 @@ impl Layer {
 }
 
 impl Linear {
-    /// The map of a weight `[S, out, in/S]` and a bias `[1, out]` that `rows` rows go through.
-    pub fn new(weight: CubeTensor, bias: Option<CubeTensor>, rows: usize) -> Self {
+    /// The map of a weight `[S, out, in/S]` and a bias `[1, out]`.
+    pub fn new(weight: CubeTensor, bias: Option<CubeTensor>) -> Self {
         Self {
-            units: MatrixUnits::of(&weight, rows),
+            units: MatrixUnits::of(&weight),
             weight,
             bias,
         }
     }
 
     /// The map of a matrix `[out, in]`, not split.
-    pub fn whole(matrix: CubeTensor, rows: usize) -> Self {
+    pub fn whole(matrix: CubeTensor) -> Self {
         let [out, width] = matrix.meta.shape().dims();
-        Self::new(reshape(matrix, Shape::new([1, out, width])), None, rows)
+        Self::new(reshape(matrix, Shape::new([1, out, width])), None)
     }
 }
 

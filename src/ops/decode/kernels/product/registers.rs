@@ -2,10 +2,11 @@
 
 use burn_cubecl::cubecl::{self, cmma::MmaDefinition, prelude::*};
 
-use super::{BLOCK, COLUMNS, Extent, PLANE, ROWS, STRIDE, Tile, VECTOR, weight_line, write_sums};
+use super::{
+    BLOCK, COLUMNS, Extent, PLANE, ROWS, STRIDE, Tile, UNIT_COLUMNS, VECTOR, weight_line,
+    write_sums,
+};
 
-/// Columns of the output that matrix units compute at a time.
-const UNIT_COLUMNS: usize = 8;
 /// Column tiles of a cube.
 const COLUMN_TILES: usize = COLUMNS / UNIT_COLUMNS;
 
