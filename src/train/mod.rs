@@ -9,6 +9,7 @@ mod dpo;
 mod dpo_config;
 mod example_tokens;
 mod gradients;
+mod layout;
 mod learner;
 mod learner_state;
 pub mod loss;

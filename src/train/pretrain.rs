@@ -221,6 +221,8 @@ impl PretrainConfig {
             longest,
             shortest: 2,
             prompt_tokens: 1,
+            group: 1,
+            longest_prompt: 1,
         }
     }
 }

@@ -6,10 +6,10 @@
 //! the middle of the stage.
 
 use super::gradients::Gradients;
-use super::plan::{Machine, Sizes, WorstCase};
+use super::plan::{InFlight, Machine, Sizes, WorstCase};
 use super::slice::Slice;
 use super::slice_stats::SliceStats;
-use super::slicing::{learning_workers, queues};
+use super::slicing::{GPU_UNIT, learning_workers, queues};
 use super::{Learner, LossTotals, Objective, StepTotals, TrainingSample};
 use crate::device;
 use crate::error::Result;
@@ -38,9 +38,11 @@ impl Learner {
                 let batching = self.batching();
                 let key = format!("{device:?} {precision:?} {config:?} {worst:?} {batching:?}");
                 device::once_a_machine(&key, || {
-                    let lengths = buckets(worst.shortest, worst.longest).into_iter();
-                    let mut cases = lengths.map(|longest| WorstCase { longest, ..worst });
-                    cases.try_for_each(|case| self.rehearse(case, objective, workers))
+                    lengths(worst).into_iter().try_for_each(|longest| {
+                        let case = WorstCase { longest, ..worst };
+                        let usual = self.in_flight(case, workers).pop();
+                        usual.map_or(Ok(()), |usual| self.pass(case, usual, objective, workers))
+                    })
                 })?;
             }
             self.rehearse(worst, objective, workers)
@@ -48,7 +50,8 @@ impl Learner {
     }
 
     /// Goes forward and back through the largest slices of a step that is as bad as `worst`, one a
-    /// worker, beside all that later steps find in memory, and drops what comes of it.
+    /// worker, beside all that later steps find in memory, and drops what comes of it: first those of
+    /// whole sequences, then those that share prompts.
     ///
     /// Weights, optimiser and gathered gradients stay as they are, and no random number is drawn.
     ///
@@ -60,13 +63,28 @@ impl Learner {
         objective: &dyn Objective,
         workers: &Workers,
     ) -> Result<()> {
+        let mut kinds = self.in_flight(worst, workers).into_iter();
+        kinds.try_for_each(|in_flight| self.pass(worst, in_flight, objective, workers))
+    }
+
+    fn in_flight(&self, worst: WorstCase, workers: &Workers) -> Vec<InFlight> {
         let decoder = self.decoder();
-        let device = decoder.device();
         let machine = Machine {
-            is_cpu: device::is_cpu(&device),
+            is_cpu: device::is_cpu(&decoder.device()),
             workers: workers.count(),
         };
-        let in_flight = worst.learning(&Sizes::of(decoder), self.batching(), machine);
+        worst.learning(&Sizes::of(decoder), self.batching(), machine)
+    }
+
+    fn pass(
+        &self,
+        worst: WorstCase,
+        in_flight: InFlight,
+        objective: &dyn Objective,
+        workers: &Workers,
+    ) -> Result<()> {
+        let decoder = self.decoder();
+        let device = decoder.device();
         let samples = in_flight.samples(worst);
         let totals = totals(&samples);
         let threshold = (objective.top_entropy_share() < 1.0).then_some(ANY_ENTROPY);
@@ -94,6 +112,16 @@ impl Learner {
         });
         SliceStats::read(results.into_iter().flatten().collect()).map(|_| ())
     }
+}
+
+/// Lengths of sequences for which kernels are tuned before the longest: where prompts are shared, for
+/// every bucket of completions of the longest prompt.
+fn lengths(worst: WorstCase) -> Vec<usize> {
+    if worst.group < 2 {
+        return buckets(worst.shortest, worst.longest);
+    }
+    let own = buckets(GPU_UNIT, worst.longest_completion()).into_iter();
+    own.map(|own| worst.longest_prompt + own).collect()
 }
 
 /// The powers of two from `shortest` to below `longest`, in order: with `longest` itself a length
@@ -152,6 +180,8 @@ mod tests {
             longest: 9,
             shortest: 2,
             prompt_tokens: 1,
+            group: 1,
+            longest_prompt: 1,
         };
         let (objective, workers) = (SupervisedLoss::default(), Workers::new(2));
         let rehearse = |learner: &Learner| match is_rehearsed {

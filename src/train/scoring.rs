@@ -2,9 +2,10 @@
 
 use burn::tensor::Tensor;
 
+use super::layout::{Layout, Placed};
 use super::pass::Keep;
 use super::slice::Slice;
-use super::slicing::{Placed, learning_workers, queues};
+use super::slicing::{learning_workers, queues};
 use super::{Batching, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
@@ -49,14 +50,10 @@ impl Batching {
 type Scored<'a> = (Vec<Placed<'a>>, Tensor<1>);
 
 /// Scores of a queue's slices, left on the device.
-fn score_queue<'a>(
-    decoder: &Decoder,
-    queue: Vec<Vec<Placed<'a>>>,
-    temperature: f64,
-) -> Vec<Scored<'a>> {
+fn score_queue<'a>(decoder: &Decoder, queue: Vec<Layout<'a>>, temperature: f64) -> Vec<Scored<'a>> {
     let mut scored = Vec::new();
     for slice in queue {
-        let samples = slice.clone();
+        let samples = slice.samples().to_vec();
         if let Some(forward) = Slice::forward(decoder, slice, temperature, Keep::Nothing) {
             scored.push((samples, forward.scores()));
         }
@@ -76,9 +73,9 @@ fn spread(scored: Vec<Scored<'_>>) -> Result<Vec<(usize, Vec<f32>)>> {
         false => 0.0,
     };
     let samples = samples.into_iter().flatten();
-    let spread = samples.map(|(place, sample)| {
-        let scores = sample.loss_mask.iter().map(&mut value);
-        (place, scores.collect())
+    let spread = samples.map(|placed| {
+        let scores = placed.sample.loss_mask.iter().map(&mut value);
+        (placed.place, scores.collect())
     });
     Ok(spread.collect())
 }

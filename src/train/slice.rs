@@ -3,19 +3,20 @@
 use burn::tensor::{Int, Tensor};
 
 use super::gradients::Gradients;
+use super::layout::Layout;
 use super::pass::{Keep, Pass};
 use super::readout::{Grid, Readout, picked};
 use super::slice_stats::SliceStats;
-use super::slicing::{Placed, padded};
+use super::slicing::padded;
 use super::trained_tokens::TrainedTokens;
 use super::{LossInput, LossTotals, Objective, Predictions, TrainingSample};
 use crate::device;
-use crate::model::{Decoder, TokenGrid};
+use crate::model::Decoder;
 use crate::ops;
 
 /// Samples that went forward through the model.
 pub(super) struct Slice<'a> {
-    samples: Vec<&'a TrainingSample>,
+    layout: Layout<'a>,
     decoder: Decoder,
     pass: Pass,
     /// Shape of the final states, `[B, T, E]`.
@@ -29,27 +30,21 @@ pub(super) struct Slice<'a> {
 }
 
 impl<'a> Slice<'a> {
-    /// Runs the model over `samples`; `None` if they have no trained token.
+    /// Runs the model over samples; `None` if they have no trained token.
     pub(super) fn forward(
         decoder: &Decoder,
-        slice: Vec<Placed<'a>>,
+        layout: Layout<'a>,
         temperature: f64,
         keep: Keep,
     ) -> Option<Self> {
-        let samples: Vec<_> = slice.into_iter().map(|(_, sample)| sample).collect();
         let device = decoder.device();
-        let is_cpu = device::is_cpu(&device);
-        let longest = samples.iter().map(|sample| sample.ids.len()).max();
-        let columns = padded(longest.unwrap_or(0), is_cpu);
-        let tokens = TrainedTokens::of(&samples, columns);
+        let tokens = TrainedTokens::of(&layout);
         let count = tokens.count();
         if count == 0 {
             return None;
         }
-        let tokens = tokens.pad(padded(count, is_cpu));
-        let rows: Vec<&[u32]> = samples.iter().map(|sample| &sample.ids[..]).collect();
-        let input = decoder.input(&TokenGrid::right_padded(&rows, columns));
-        let (pass, states) = Pass::forward(decoder, input, keep);
+        let tokens = tokens.pad(padded(count, device::is_cpu(&device)));
+        let (pass, states) = Pass::forward(decoder, layout.input(decoder), keep);
         let states_shape = states.dims();
         let [b, t, e] = states_shape;
         let rows = ops::indices(tokens.rows, &device);
@@ -65,9 +60,9 @@ impl<'a> Slice<'a> {
             grid: Grid {
                 cells: ops::indices(tokens.cells, &device),
                 tokens: ops::indices(tokens.at_cells, &device),
-                shape: [samples.len(), tokens.columns],
+                shape: [layout.samples().len(), tokens.columns],
             },
-            samples,
+            layout,
         })
     }
 
@@ -103,13 +98,17 @@ impl<'a> Slice<'a> {
         stats
     }
 
+    fn samples(&self) -> impl Iterator<Item = &'a TrainingSample> {
+        self.layout.samples().iter().map(|placed| placed.sample)
+    }
+
     fn loss_input(&self, totals: LossTotals, entropy_threshold: Option<f32>) -> LossInput {
         let given = |values: fn(&TrainingSample) -> &[f32]| self.host_grid(values);
         let mask =
-            |sample: &&TrainingSample| sample.loss_mask.iter().map(|m| f32::from(*m)).collect();
+            |sample: &TrainingSample| sample.loss_mask.iter().map(|m| f32::from(*m)).collect();
         let mut input = LossInput {
             predictions: self.readout.predictions(&self.grid),
-            mask: self.rectangle(self.samples.iter().map(mask).collect()),
+            mask: self.rectangle(self.samples().map(mask).collect()),
             advantages: given(|sample| &sample.advantages),
             old_logprobs: given(|sample| &sample.old_logprobs),
             ref_logprobs: given(|sample| &sample.ref_logprobs),
@@ -127,7 +126,7 @@ impl<'a> Slice<'a> {
 
     /// Per-token host values as `[B, C]`; none where no sample has them.
     fn host_grid(&self, values: fn(&TrainingSample) -> &[f32]) -> Option<Tensor<2>> {
-        let rows: Vec<Vec<f32>> = self.samples.iter().map(|s| values(s).to_vec()).collect();
+        let rows: Vec<Vec<f32>> = self.samples().map(|s| values(s).to_vec()).collect();
         rows.iter()
             .any(|row| !row.is_empty())
             .then(|| self.rectangle(rows))

@@ -1,24 +1,31 @@
 //! How a micro-batch is cut: samples of like length together, so that little is padding. On the CPU
 //! few enough tokens at once to stay in a core's cache, on a GPU enough to fill it.
 
+use std::collections::HashMap;
+
 use burn::tensor::Device;
 
 use super::TrainingSample;
+use super::layout::{Extent, Layout, Placed};
 use crate::device;
 use crate::model::Decoder;
 use crate::workers::Workers;
 
 /// Most tokens of a slice on the CPU.
-pub(super) const SLICE_TOKENS: usize = 1024;
+const SLICE_TOKENS: usize = 1024;
 
 /// Most tokens of a slice on a GPU, padding included: its products are as fast as larger ones, and
 /// what the blocks of a model of half a billion weights keep of it is about 9 GB. Where that is too
 /// much, smaller micro-batches or checkpointing help.
-pub(super) const GPU_SLICE_TOKENS: usize = 8192;
+const GPU_SLICE_TOKENS: usize = 8192;
+
+/// Most keys that attention reads for each token of a full slice: rows that share a long prompt and
+/// are short themselves have a copy of its keys each.
+const KEYS_A_TOKEN: usize = 4;
 
 /// Widths and counts on a GPU are multiples of this, or powers of two below it, so that kernels that
 /// were tuned once serve all.
-const GPU_UNIT: usize = 64;
+pub(super) const GPU_UNIT: usize = 64;
 
 /// A model of more weights than this (128 MiB of f32) fills the cores from inside its operations,
 /// and gradients of its own for every worker would cost too much memory.
@@ -46,52 +53,181 @@ pub(super) fn gradient_workers_for(weights: usize, workers: usize) -> usize {
     }
 }
 
-/// A sample and its place in the micro-batch.
-pub(super) type Placed<'a> = (usize, &'a TrainingSample);
-
-/// The slices of a micro-batch, one queue a worker; each run of `together` neighbours stays in one
-/// slice, in order.
-///
-/// Slices are sorted by length and dealt in turn.
+/// The slices of a micro-batch, one queue a worker, dealt in turn.
 pub(super) fn queues<'a>(
     samples: &'a [TrainingSample],
     together: usize,
     workers: usize,
     device: &Device,
-) -> Vec<Vec<Vec<Placed<'a>>>> {
-    let is_cpu = device::is_cpu(device);
-    let placed: Vec<Placed<'_>> = samples.iter().enumerate().collect();
-    let mut units: Vec<&[Placed<'_>]> = placed.chunks(together).collect();
-    units.sort_by_key(|unit| longest(unit));
-    let columns = |unit: &[Placed<'_>]| padded(longest(unit), is_cpu);
-    let total: usize = units.iter().map(|unit| unit.len() * columns(unit)).sum();
-    let most = most_tokens(total, workers, is_cpu);
-    // On a GPU slices are even, so that the last is no odd rest with kernels of its own to tune.
-    let enough = match is_cpu {
-        true => usize::MAX,
-        false => total.div_ceil(total.div_ceil(most).max(1)),
-    };
-    let mut queues: Vec<Vec<Vec<Placed<'_>>>> = vec![Vec::new(); workers];
-    let mut slice: Vec<Placed<'_>> = Vec::new();
-    let mut count = 0;
-    for unit in units {
-        let is_full = slice.len() * columns(&slice) >= enough;
-        if !slice.is_empty() && (is_full || (slice.len() + unit.len()) * columns(unit) > most) {
-            queues[count % workers].push(std::mem::take(&mut slice));
-            count += 1;
-        }
-        slice.extend_from_slice(unit);
+) -> Vec<Vec<Layout<'a>>> {
+    let mut queues: Vec<Vec<Layout<'a>>> = vec![Vec::new(); workers];
+    let slices = slices(samples, together, workers, device::is_cpu(device));
+    for (count, slice) in slices.into_iter().enumerate() {
+        queues[count % workers].push(slice);
     }
-    queues[count % workers].push(slice);
     queues
 }
 
-/// Most tokens of a slice of a micro-batch of `total`; neighbours that must stay together may exceed
-/// it.
-pub(super) fn most_tokens(total: usize, workers: usize, is_cpu: bool) -> usize {
-    match is_cpu {
-        true => total.div_ceil(workers).clamp(1, SLICE_TOKENS),
-        false => GPU_SLICE_TOKENS,
+/// The slices of a micro-batch; each run of `together` neighbours stays in one, in order.
+///
+/// Samples are sorted by length. Where laying out prompts once for all that share them saves an
+/// eighth of the tokens, they are sorted so that it saves most.
+pub(super) fn slices(
+    samples: &[TrainingSample],
+    together: usize,
+    workers: usize,
+    is_cpu: bool,
+) -> Vec<Layout<'_>> {
+    let cutting = Cutting { workers, is_cpu };
+    let placed = placed(samples);
+    let mut units: Vec<&[Placed<'_>]> = placed.chunks(together).collect();
+    units.sort_by_key(|unit| longest(unit, whole_tokens));
+    let whole = cutting.cut(&units, false);
+    let repeats = |one: &Placed<'_>| one.prompt != one.place && one.sample.prompt_tokens > 1;
+    match placed.iter().any(repeats) {
+        true => cutting.shared(units, whole),
+        false => whole,
+    }
+}
+
+/// The samples, each with the place of the first that has its prompt.
+fn placed(samples: &[TrainingSample]) -> Vec<Placed<'_>> {
+    let mut firsts: HashMap<&[u32], usize> = HashMap::new();
+    let placed = samples.iter().enumerate().map(|(place, sample)| Placed {
+        place,
+        sample,
+        prompt: *firsts
+            .entry(&sample.ids[..sample.prompt_tokens])
+            .or_insert(place),
+    });
+    placed.collect()
+}
+
+/// For whom a micro-batch is cut.
+#[derive(Clone, Copy)]
+struct Cutting {
+    workers: usize,
+    is_cpu: bool,
+}
+
+impl Cutting {
+    /// `units` in slices that share prompts, or `whole`, unless that has an eighth more tokens.
+    fn shared<'a>(self, mut units: Vec<&[Placed<'a>]>, whole: Vec<Layout<'a>>) -> Vec<Layout<'a>> {
+        let own = |unit: &[Placed<'_>]| longest(unit, TrainingSample::completion_tokens);
+        units.sort_by_key(|unit| own(unit));
+        let by_length = self.cut(&units, true);
+        let mut of_prompt: HashMap<usize, usize> = HashMap::new();
+        for unit in &units {
+            of_prompt.insert(unit[0].prompt, own(unit));
+        }
+        units.sort_by_key(|unit| (of_prompt[&unit[0].prompt], unit[0].prompt));
+        let by_prompt = self.cut(&units, true);
+        let tokens = |slices: &[Layout<'_>]| -> usize {
+            slices.iter().map(|slice| slice.extent().tokens()).sum()
+        };
+        let shared = match tokens(&by_length) < tokens(&by_prompt) {
+            true => by_length,
+            false => by_prompt,
+        };
+        match saves_enough(tokens(&shared), tokens(&whole)) {
+            true => shared,
+            false => whole,
+        }
+    }
+
+    /// Slices of `units`, in order, each as full as it can be.
+    fn cut<'a>(self, units: &[&[Placed<'a>]], may_share: bool) -> Vec<Layout<'a>> {
+        let (total, prompt) = self.least_tokens(units, may_share);
+        let most = SliceLimit::of(total, prompt, self.workers, self.is_cpu);
+        // On a GPU slices are even, so that the last is no odd rest with kernels of its own to tune.
+        let enough = match self.is_cpu {
+            true => usize::MAX,
+            false => total.div_ceil(total.div_ceil(most.tokens(prompt)).max(1)),
+        };
+        let empty = Layout::empty(may_share, self.is_cpu);
+        let (mut slices, mut slice) = (Vec::new(), empty.clone());
+        for unit in units {
+            let grown = slice.with(unit);
+            let is_full = slice.extent().tokens() >= enough;
+            if !slice.samples().is_empty() && (is_full || !most.allows(grown.extent())) {
+                slices.push(std::mem::replace(&mut slice, empty.with(unit)));
+            } else {
+                slice = grown;
+            }
+        }
+        slices.push(slice);
+        slices
+    }
+
+    /// Tokens of all units if they filled slices without padding between units, and those of the
+    /// longest prompt that may be shared.
+    fn least_tokens(self, units: &[&[Placed<'_>]], may_share: bool) -> (usize, usize) {
+        let padded = |tokens| padded(tokens, self.is_cpu);
+        if !may_share {
+            let columns = |unit: &[Placed<'_>]| padded(longest(unit, whole_tokens));
+            return (units.iter().map(|unit| unit.len() * columns(unit)).sum(), 0);
+        }
+        let own = |unit: &[Placed<'_>]| padded(longest(unit, TrainingSample::completion_tokens));
+        let own: usize = units.iter().map(|unit| unit.len() * own(unit)).sum();
+        let firsts = units.iter().copied().flatten();
+        let firsts = firsts.filter(|placed| placed.prompt == placed.place);
+        let prompts = firsts.map(|placed| padded(placed.sample.prompt_tokens - 1));
+        (
+            own + prompts.clone().sum::<usize>(),
+            prompts.max().unwrap_or(0),
+        )
+    }
+}
+
+/// Whether prompts are shared that leave `shared` of `whole` tokens: an eighth less.
+pub(super) fn saves_enough(shared: usize, whole: usize) -> bool {
+    8 * shared <= 7 * whole
+}
+
+/// How much a slice may be; neighbours that must stay together may exceed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SliceLimit {
+    /// Tokens of a worker's share.
+    share: usize,
+    is_cpu: bool,
+}
+
+impl SliceLimit {
+    /// That of a micro-batch of `total` tokens whose rows share prompts of up to `prompt` tokens, 0
+    /// where they share none.
+    ///
+    /// On the CPU there is room for one more such prompt in the share of every worker but the first.
+    pub(super) fn of(total: usize, prompt: usize, workers: usize, is_cpu: bool) -> Self {
+        let share = |workers: usize| (total + (workers - 1) * prompt).div_ceil(workers);
+        Self {
+            share: if is_cpu { share(workers) } else { usize::MAX },
+            is_cpu,
+        }
+    }
+
+    /// Tokens that may go through the model where rows share prompts of `prompt` tokens.
+    pub(super) fn tokens(self, prompt: usize) -> usize {
+        self.full(prompt).min(self.share).max(1)
+    }
+
+    /// Keys that attention may read there.
+    pub(super) fn keys(self, prompt: usize) -> usize {
+        KEYS_A_TOKEN * self.full(prompt)
+    }
+
+    /// Whether a slice may be so large.
+    pub(super) fn allows(self, extent: Extent) -> bool {
+        let prompt = extent.prompt_columns;
+        extent.tokens() <= self.tokens(prompt) && extent.keys() <= self.keys(prompt)
+    }
+
+    /// Tokens of a full slice, with room for a prompt that its rows share.
+    fn full(self, prompt: usize) -> usize {
+        match self.is_cpu {
+            true => SLICE_TOKENS + prompt,
+            // Kernels are tuned for powers of two.
+            false => GPU_SLICE_TOKENS.max(2 * prompt),
+        }
     }
 }
 
@@ -104,9 +240,13 @@ pub(super) fn padded(count: usize, is_cpu: bool) -> usize {
     }
 }
 
-/// Tokens of the longest sample.
-fn longest(unit: &[Placed<'_>]) -> usize {
-    let lengths = unit.iter().map(|(_, sample)| sample.ids.len());
+fn whole_tokens(sample: &TrainingSample) -> usize {
+    sample.ids.len()
+}
+
+/// The most of a unit's samples' `tokens`.
+fn longest(unit: &[Placed<'_>], tokens: impl Fn(&TrainingSample) -> usize) -> usize {
+    let lengths = unit.iter().map(|placed| tokens(placed.sample));
     lengths.max().unwrap_or(0)
 }
 
@@ -126,8 +266,8 @@ mod tests {
         let queues = queues(&samples, 1, 3, &Device::flex());
         let mut places: Vec<usize> = Vec::new();
         for slice in queues.iter().flatten() {
-            assert!(slice.len() * longest(slice) <= SLICE_TOKENS);
-            places.extend(slice.iter().map(|(place, _)| place));
+            assert!(slice.extent().tokens() <= SLICE_TOKENS);
+            places.extend(slice.samples().iter().map(|placed| placed.place));
         }
         places.sort_unstable();
         assert_eq!(places, (0..199).collect::<Vec<_>>());
@@ -141,6 +281,58 @@ mod tests {
         assert_eq!(padded(65, true), 65);
     }
 
+    /// Samples in groups with a prompt of `prompt` tokens each; completions have `own` tokens in turn.
+    fn groups(count: usize, group: usize, prompt: usize, own: &[usize]) -> Vec<TrainingSample> {
+        let sample = |place: usize| {
+            let prompt = vec![(place / group) as u32; prompt];
+            TrainingSample::new(&prompt, &vec![0; own[place % own.len()]])
+        };
+        (0..count).map(sample).collect()
+    }
+
+    /// Prompts, their width, rows and their width of each slice.
+    fn extents(samples: &[TrainingSample], workers: usize) -> Vec<[usize; 4]> {
+        let queues = queues(samples, 1, workers, &Device::flex());
+        let extents = queues.iter().flatten().map(Layout::extent);
+        let numbers = |e: Extent| [e.prompts, e.prompt_columns, e.rows, e.columns];
+        extents.map(numbers).collect()
+    }
+
+    #[test]
+    fn a_group_stays_whole_and_its_prompt_is_laid_out_once() {
+        let samples = groups(16, 8, 128, &[128]);
+        assert_eq!(extents(&samples, 1), [[1, 127, 8, 128]; 2]);
+        // Two workers share one group: each has the prompt.
+        assert_eq!(extents(&samples[..8], 2), [[1, 127, 4, 128]; 2]);
+    }
+
+    #[test]
+    fn samples_of_like_length_share_prompts_where_groups_would_be_padded() {
+        // One long completion in each of 8 groups, whose prompts the short ones share.
+        let own = [8, 8, 8, 8, 8, 8, 8, 100];
+        let expected = [[8, 39, 56, 8], [0, 0, 7, 140], [0, 0, 1, 140]];
+        assert_eq!(extents(&groups(64, 8, 40, &own), 1), expected);
+    }
+
+    #[test]
+    fn prompts_are_not_shared_where_that_saves_less_than_an_eighth() {
+        // 8 x 108 tokens, or 7 + 8 x 100.
+        assert_eq!(extents(&groups(8, 8, 8, &[100]), 1), [[0, 0, 8, 108]]);
+        // 8 x 120, or 19 + 8 x 100.
+        assert_eq!(extents(&groups(8, 8, 20, &[100]), 1), [[1, 19, 8, 100]]);
+        // A prompt of one token has nothing to share.
+        assert_eq!(extents(&groups(8, 8, 1, &[4]), 1), [[0, 0, 8, 5]]);
+        // Each prompt once.
+        assert_eq!(extents(&groups(8, 1, 20, &[20]), 1), [[0, 0, 8, 40]]);
+    }
+
+    #[test]
+    fn rows_that_are_short_beside_their_prompt_are_few_in_a_slice() {
+        // 4 x (1024 + 999) = 8092 keys: 999 for the prompt itself, 1001 for each row with its own.
+        let found = extents(&groups(63, 63, 1000, &[2]), 1);
+        assert_eq!(found, [[1, 999, 7, 2]; 9]);
+    }
+
     #[test]
     fn neighbours_that_belong_together_stay_in_a_slice_in_order() {
         let samples = samples(198);
@@ -148,9 +340,9 @@ mod tests {
             let queues = queues(&samples, 2, workers, &Device::flex());
             let mut firsts: Vec<usize> = Vec::new();
             for slice in queues.iter().flatten() {
-                assert!(slice.len() * longest(slice) <= SLICE_TOKENS);
-                for pair in slice.chunks(2) {
-                    let places: Vec<usize> = pair.iter().map(|(place, _)| *place).collect();
+                assert!(slice.extent().tokens() <= SLICE_TOKENS);
+                for pair in slice.samples().chunks(2) {
+                    let places: Vec<usize> = pair.iter().map(|placed| placed.place).collect();
                     assert_eq!(places, [places[0], places[0] + 1]);
                     firsts.push(places[0]);
                 }

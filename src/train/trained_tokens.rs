@@ -1,17 +1,17 @@
 //! Where the trained tokens of a slice stand, and what stands where.
 
-use super::TrainingSample;
+use super::layout::Layout;
 
 /// The trained tokens of some samples, in order.
 #[derive(Debug)]
 pub(super) struct TrainedTokens {
-    /// Cell of the flat grid of whole sequences that predicts each.
+    /// Cell of the laid out tokens that predicts each.
     pub rows: Vec<usize>,
     /// Cell of the flat grid of completions that each stands in; past the last cell for padding.
     pub cells: Vec<usize>,
     /// Their ids.
     pub targets: Vec<usize>,
-    /// The token that each cell of the grid of whole sequences predicts; past the last for none.
+    /// The token that each cell of the laid out tokens predicts; past the last for none.
     pub at_rows: Vec<usize>,
     /// The token in each cell of the grid of completions; past the last for none.
     pub at_cells: Vec<usize>,
@@ -20,23 +20,23 @@ pub(super) struct TrainedTokens {
 }
 
 impl TrainedTokens {
-    /// The trained tokens of `samples`; `width` is that of the grid of whole sequences.
-    pub(super) fn of(samples: &[&TrainingSample], width: usize) -> Self {
-        let columns = samples.iter().map(|sample| sample.completion_tokens());
+    /// The trained tokens of a slice.
+    pub(super) fn of(layout: &Layout<'_>) -> Self {
+        let samples = || layout.samples().iter().map(|placed| placed.sample);
+        let columns = samples().map(|sample| sample.completion_tokens());
         let columns = columns.max().unwrap_or(0);
         let (mut rows, mut cells, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, sample) in samples.iter().enumerate() {
+        for (index, (sample, first)) in samples().zip(layout.first_cells()).enumerate() {
             let trained = sample.loss_mask.iter().enumerate().filter(|(_, m)| **m);
             for (column, _) in trained {
-                let position = sample.prompt_tokens + column;
-                rows.push(index * width + position - 1);
+                rows.push(first + column);
                 cells.push(index * columns + column);
-                targets.push(sample.ids[position] as usize);
+                targets.push(sample.ids[sample.prompt_tokens + column] as usize);
             }
         }
         Self {
-            at_rows: inverse(&rows, samples.len() * width),
-            at_cells: inverse(&cells, samples.len() * columns),
+            at_rows: inverse(&rows, layout.extent().tokens()),
+            at_cells: inverse(&cells, layout.samples().len() * columns),
             rows,
             cells,
             targets,
@@ -77,6 +77,35 @@ fn inverse(places: &[usize], count: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::TrainingSample;
+    use crate::train::layout::Placed;
+
+    fn layout(samples: &[TrainingSample]) -> Layout<'_> {
+        let placed = samples.iter().enumerate().map(|(place, sample)| Placed {
+            place,
+            sample,
+            prompt: sample.ids[0] as usize,
+        });
+        Layout::empty(true, true).with(&placed.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn where_a_prompt_is_shared_each_cell_after_it_predicts_a_token() {
+        let samples = [
+            TrainingSample::new(&[1, 2, 3], &[7, 8]),
+            TrainingSample {
+                loss_mask: vec![false, true],
+                ..TrainingSample::new(&[1, 2, 3], &[9, 10])
+            },
+            TrainingSample::new(&[5], &[6]),
+        ];
+        // Prompts of two and no tokens, as 1 2 and two of padding; rows of 3 7, 3 9 and 5.
+        let tokens = TrainedTokens::of(&layout(&samples));
+        assert_eq!(tokens.rows, [4, 5, 7, 8]);
+        assert_eq!(tokens.targets, [7, 8, 10, 6]);
+        assert_eq!(tokens.at_rows, [4, 4, 4, 4, 0, 1, 4, 2, 3, 4]);
+        assert_eq!(tokens.cells, [0, 1, 3, 4]);
+    }
 
     #[test]
     fn tokens_and_cells_point_at_each_other_and_padding_at_nothing() {
@@ -87,7 +116,7 @@ mod tests {
         };
         // Rows of four: the second and third state of the first predict 7 and 8, the second of the
         // second predicts 9.
-        let tokens = TrainedTokens::of(&[&long, &short], 4);
+        let tokens = TrainedTokens::of(&layout(&[long, short]));
         assert_eq!(tokens.rows, [1, 2, 5]);
         assert_eq!(tokens.targets, [7, 8, 9]);
         assert_eq!(tokens.at_rows, [3, 0, 1, 3, 3, 2, 3, 3]);

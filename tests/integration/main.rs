@@ -22,5 +22,6 @@ mod reward_model;
 mod rooms;
 mod sandbox;
 mod shaders;
+mod shared_prompts;
 mod tiny;
 mod win_rates;

@@ -32,6 +32,8 @@ const LEARNING: WorstCase = WorstCase {
     longest: 512,
     shortest: 128,
     prompt_tokens: 64,
+    group: 8,
+    longest_prompt: 256,
 };
 
 /// Tunes the device of the command line for the recipe or the model.
@@ -74,6 +76,12 @@ fn tune_model(folder: &Path, device: &Device, globals: &Globals) -> Result<()> {
     };
     rollouts.run(&decoder, &workers)?;
     let learner = Learner::new(decoder, OptimConfig::default(), Batching::default());
-    learner.rehearse_lengths(LEARNING, &SupervisedLoss::default(), &workers)?;
+    let alone = WorstCase {
+        group: 1,
+        ..LEARNING
+    };
+    for worst in [alone, LEARNING] {
+        learner.rehearse_lengths(worst, &SupervisedLoss::default(), &workers)?;
+    }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use super::Sizes;
 use crate::ops::TILE_VALUES;
+use crate::train::layout::Extent;
 
 /// Tensors of a tile of the head that are in memory together on the way back: logarithms,
 /// probabilities and the gradient.
@@ -17,13 +18,11 @@ const PACKED: usize = 3 << 20;
 /// Tensors of inner width that stand beside a block's graph while it is left.
 const LEAVING_INNER: usize = 2;
 
-/// Rows of a slice, all of the same width.
+/// What a slice is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::train) struct SliceShape {
-    /// Sequences.
-    pub rows: usize,
-    /// Tokens of each, padding included.
-    pub columns: usize,
+    /// The grids that its tokens fill.
+    pub extent: Extent,
     /// Tokens that are trained on, of all rows.
     pub trained: usize,
 }
@@ -47,7 +46,12 @@ impl Learning {
 impl SliceShape {
     /// Tokens, padding included.
     pub(super) fn tokens(self) -> usize {
-        self.rows * self.columns
+        self.extent.tokens()
+    }
+
+    /// Keys of prompts that rows have copies of.
+    fn copied_keys(self) -> usize {
+        self.extent.keys() - self.tokens()
     }
 }
 
@@ -65,17 +69,19 @@ impl Sizes {
             + when(is_kept(|on| on.product), self.inner);
         let ranks = self.adapter.map_or(0, |adapted| adapted.ranks);
         let per_token = norms + attention + inputs + ranks + 2 * self.inner;
-        slice.tokens() * per_token
+        slice.tokens() * per_token + 2 * self.keys * slice.copied_keys()
     }
 
     /// Numbers beside what a block's graph keeps, while it is left.
     fn leaving_block(&self, slice: SliceShape) -> usize {
-        slice.tokens() * (2 * self.hidden + LEAVING_INNER * self.inner)
+        let copied = 2 * self.keys * slice.copied_keys();
+        slice.tokens() * (2 * self.hidden + LEAVING_INNER * self.inner) + copied
     }
 
     /// Numbers that a block holds where there is no way back.
     pub(super) fn passing_block(&self, slice: SliceShape) -> usize {
-        slice.tokens() * (3 * self.hidden + 3 * self.queries.max(self.inner))
+        let copied = 2 * self.keys * slice.copied_keys();
+        slice.tokens() * (3 * self.hidden + 3 * self.queries.max(self.inner)) + copied
     }
 
     /// Numbers that the head holds of `tokens` states, their own included.

@@ -8,6 +8,7 @@
 
 mod activations;
 mod asked;
+mod in_flight;
 mod phases;
 mod sizes;
 mod workload;
@@ -17,6 +18,7 @@ pub use workload::{Rollouts, Workload};
 pub use worst_case::WorstCase;
 
 pub(super) use asked::PromptTokens;
+pub(super) use in_flight::InFlight;
 pub(super) use sizes::Sizes;
 
 use serde::Serialize;

@@ -1,5 +1,6 @@
 //! The phases of a stage and what is in memory during each.
 
+use super::in_flight::InFlight;
 use super::sizes::{Sizes, numbers};
 use super::workload::{Rollouts, Workload};
 use super::{Machine, PhasePlan, StagePlan};
@@ -77,8 +78,11 @@ impl Workload<'_> {
             phases.push(self.generating("rollout", &sizes, rollouts, resident, machine));
         }
         if self.is_scored {
-            let scored = self.worst.scoring(&sizes, self.batching, machine);
-            let bytes = FLOAT * scored.count * sizes.scoring(scored.slice);
+            let kinds = self.worst.scoring(&sizes, self.batching, machine);
+            let numbers = kinds
+                .into_iter()
+                .map(|scored| scored.count * sizes.scoring(scored.slice));
+            let bytes = FLOAT * numbers.max().unwrap_or(0);
             phases.push(resident.phase("score", [("activations", bytes)]));
         }
         if self.optim.is_some() {
@@ -175,7 +179,23 @@ impl Workload<'_> {
         resident: Resident,
         machine: Machine,
     ) -> PhasePlan {
-        let worst = self.worst.learning(sizes, self.batching, machine);
+        let kinds = self.worst.learning(sizes, self.batching, machine);
+        let phases = kinds
+            .into_iter()
+            .map(|worst| self.learning_in(name, sizes, worst, resident, machine));
+        phases
+            .max_by_key(|phase| phase.bytes)
+            .expect("sequences can always be whole")
+    }
+
+    fn learning_in(
+        &self,
+        name: &'static str,
+        sizes: &Sizes,
+        worst: InFlight,
+        resident: Resident,
+        machine: Machine,
+    ) -> PhasePlan {
         let slice = |has_sums| sizes.learning(worst.slice, self.batching.checkpointing, has_sums);
         let (first, later) = (slice(false), slice(true));
         let firsts = worst.count - worst.with_sums;
@@ -255,6 +275,8 @@ mod tests {
             longest: 3,
             shortest: 3,
             prompt_tokens: 1,
+            group: 1,
+            longest_prompt: 1,
         };
         let workload = Workload {
             lora,

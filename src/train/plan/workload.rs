@@ -12,6 +12,7 @@ use crate::rollout::EvalConfig;
 use crate::seed::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::dpo::read_pairs;
+use crate::train::layout::Extent;
 use crate::train::sft::read_samples;
 use crate::train::{
     Batching, DpoConfig, OptimConfig, Prepared, PretrainConfig, RewardModelConfig, RlConfig,
@@ -94,8 +95,7 @@ impl Rollouts {
         // While a prompt's cache is handed to its rows, one buffer is there twice.
         let cache = layer * (sizes.blocks * rows) + layer * rows / 2;
         let prefill = SliceShape {
-            rows: prompts,
-            columns: self.prompt_tokens,
+            extent: Extent::whole(prompts, self.prompt_tokens),
             trained: 0,
         };
         let logits = 3 * rows * sizes.vocabulary;

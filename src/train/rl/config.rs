@@ -288,6 +288,8 @@ impl RlConfig {
             longest: longest.min(positions),
             shortest: prompts.shortest + 1,
             prompt_tokens: prompts.shortest,
+            group: self.group_size,
+            longest_prompt: prompts.longest,
         }
     }
 
