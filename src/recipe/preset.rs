@@ -120,6 +120,9 @@ impl Short {
             may_miss: false,
         };
         lay(&self.rest, &mut root, &layer)?;
+        if let Some(Value::Table(eval)) = root.get_mut("eval") {
+            branches::compare_in_branches(eval, &planned);
+        }
         let mut sources = Sources::of(self.preset.as_ref().map(|preset| preset.name));
         let mut stages = Vec::with_capacity(planned.len());
         for stage in planned {
@@ -151,13 +154,11 @@ impl Short {
                 continue;
             }
             let own = Planned::own(&name, index);
-            match &self.preset {
-                None => planned.push(own),
-                Some(preset) => {
-                    let place = place_of(preset, &planned, table, index, &mut first)?;
-                    planned.insert(place, own);
-                }
-            }
+            let placed = match &self.preset {
+                None => vec![(planned.len(), own)],
+                Some(preset) => placed(preset, &planned, table, (index, own), &mut first)?,
+            };
+            branches::insert(&mut planned, placed);
         }
         for skipped in self.skip.iter().flatten() {
             let before = planned.len();
@@ -187,7 +188,7 @@ impl Short {
             };
             lay(&self.stages[*index], &mut table, &layer)?;
         }
-        if stage.is_of_preset() {
+        if stage.is_renamed() {
             table.insert("name".to_owned(), Value::String(stage.name.clone()));
         }
         stage.rename_references(&mut table);
@@ -204,14 +205,15 @@ impl Short {
     }
 }
 
-/// Where the user's own stage goes: after the one that it names, `pretrain` first, others last.
-fn place_of(
+/// Where the user's own stage goes: after the one that it names, in every branch that has it; `pretrain` first,
+/// others last.
+fn placed(
     preset: &Preset,
     planned: &[Planned],
     table: &mut Table,
-    index: usize,
+    (index, own): (usize, Planned),
     first: &mut usize,
-) -> Result<usize, Diagnosis> {
+) -> Result<Vec<(usize, Planned)>, Diagnosis> {
     let diagnosis = |place: KeyPath, problem: String| Diagnosis { place, problem };
     let after = table.remove("after");
     let name = name(table);
@@ -226,26 +228,22 @@ fn place_of(
     let Some(after) = after else {
         let is_first = kind(table) == "pretrain";
         *first += usize::from(is_first);
-        return Ok(if is_first { *first - 1 } else { planned.len() });
+        let place = if is_first { *first - 1 } else { planned.len() };
+        return Ok(vec![(place, own)]);
     };
-    let position = planned
-        .iter()
-        .rposition(|stage| after.as_str() == Some(&stage.name));
-    let place = position.ok_or_else(|| {
+    let placed = branches::behind(planned, after.as_str().unwrap_or_default(), &own);
+    if placed.is_empty() {
         let known: Vec<_> = planned.iter().map(|stage| stage.name.as_str()).collect();
         let problem = format!(
             "`stage.{name}.after`: there is no stage {after}, expected one of `{}`",
             known.join("`, `")
         );
-        diagnosis(
-            stage_place(index).join(Segment::Key("after".into())),
-            problem,
-        )
-    })?;
-    if place < *first {
-        *first += 1;
+        let place = stage_place(index).join(Segment::Key("after".into()));
+        return Err(diagnosis(place, problem));
     }
-    Ok(place + 1)
+    let earlier = placed.iter().filter(|(place, _)| *place <= *first).count();
+    *first += earlier;
+    Ok(placed)
 }
 
 /// The name of a stage, or else its kind.

@@ -22,6 +22,16 @@ fn every_recipe_is_valid_and_resolves_to_itself() {
 }
 
 #[test]
+fn the_r1_recipe_runs_from_all_starts() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/r1/recipe.toml");
+    let recipe: Recipe = recipe::load(&path, &["start=all".to_owned()]).expect("the recipe");
+    recipe.validate().expect("all stages are there");
+    let has = |name: &str| recipe.stages.iter().any(|stage| stage.name() == name);
+    let last = ["cold", "hybrid", "warm"].map(|start| format!("{start}_all_scenarios"));
+    assert!(last.iter().all(|name| has(name)), "{last:?}");
+}
+
+#[test]
 fn countdown_never_asks_a_held_out_problem_in_training() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/r1_zero/recipe.toml");
     let recipe: Recipe = recipe::load(&path, &[]).expect("the recipe");

@@ -11,6 +11,9 @@ use crate::data::StagePath;
 /// What `start` calls all starts, one after the other.
 const ALL: &str = "all";
 
+/// The keys of a comparison that name models.
+const SIDES: [&str; 2] = ["stage", "against"];
+
 /// A stage before the user's settings are laid over it.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
@@ -24,9 +27,17 @@ pub(super) struct Planned {
     pub(super) table: Table,
     /// The user's stages that are laid over it.
     pub(super) given: Vec<usize>,
-    /// The start whose branch it is in and the stages of that branch, where there are several.
-    branch: Option<(String, Vec<String>)>,
+    /// The branch that it is in, where there are several.
+    branch: Option<Branch>,
     is_of_preset: bool,
+}
+
+/// One of several starts in a run.
+#[derive(Clone, Debug, PartialEq)]
+struct Branch {
+    start: String,
+    /// What the preset calls its stages.
+    stages: Vec<String>,
 }
 
 impl Planned {
@@ -48,6 +59,11 @@ impl Planned {
         self.is_of_preset
     }
 
+    /// Whether its name is another than the user's stage has that is laid over it, if any is.
+    pub(super) fn is_renamed(&self) -> bool {
+        self.is_of_preset || self.branch.is_some()
+    }
+
     /// Whether the name means this stage, alone or with those of other branches.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let own = [&self.name, &self.base];
@@ -58,26 +74,107 @@ impl Planned {
 
     /// Lets `from` and `stage:` paths of a branch's stage mean the stages of that branch.
     pub(super) fn rename_references(&self, table: &mut Table) {
-        let Some((start, stages)) = &self.branch else {
-            return;
-        };
-        let is_branched = |name: &str| stages.iter().any(|stage| stage == name);
-        if let Some(Value::String(from)) = table.get_mut("from")
-            && is_branched(from)
-        {
-            *from = branch_name(start, from);
+        if let Some(branch) = &self.branch {
+            branch.rename(table, &["from"]);
+        }
+    }
+}
+
+impl Branch {
+    fn has(&self, name: &str) -> bool {
+        self.stages.iter().any(|stage| stage == name)
+    }
+
+    /// Lets the names at `keys` and `stage:` paths mean the stages of this branch.
+    fn rename(&self, table: &mut Table, keys: &[&str]) {
+        for key in keys {
+            if let Some(Value::String(name)) = table.get_mut(*key)
+                && self.has(name)
+            {
+                *name = branch_name(&self.start, name);
+            }
         }
         let rename = |text: &mut String| {
             if let Some(StagePath { stage, inside }) = StagePath::parse(text)
-                && is_branched(stage)
+                && self.has(stage)
             {
-                *text = format!("stage:{}/{inside}", branch_name(start, stage));
+                *text = format!("stage:{}/{inside}", branch_name(&self.start, stage));
             }
         };
         table
             .iter_mut()
             .for_each(|(_, value)| each_text(value, &rename));
     }
+
+    /// The comparison `written`, of this branch's stages and named after its start; none if it is of no
+    /// such stage, or of one that is not among `planned`.
+    fn compared(&self, written: &Value, planned: &[Planned]) -> Option<Value> {
+        let written = written.as_table()?;
+        let mut table = written.clone();
+        self.rename(&mut table, &SIDES);
+        let is_planned = |side: &Value| planned.iter().any(|it| side.as_str() == Some(&it.name));
+        let renamed = |key: &&str| table.get(*key) != written.get(*key);
+        let renamed: Vec<&str> = SIDES.into_iter().filter(renamed).collect();
+        if renamed.is_empty() || !renamed.iter().all(|key| is_planned(&table[*key])) {
+            return None;
+        }
+        if let Some(Value::String(name)) = table.get_mut("name") {
+            *name = branch_name(&self.start, name);
+        }
+        Some(Value::Table(table))
+    }
+}
+
+/// The user's stage `own` behind the stage called `after`, with its place in `planned`: one in every branch that has
+/// a stage of this name.
+pub(super) fn behind(planned: &[Planned], after: &str, own: &Planned) -> Vec<(usize, Planned)> {
+    let behind = |(place, stage): (usize, &Planned)| {
+        let own = match &stage.branch {
+            _ if stage.name == after => own.clone(),
+            Some(branch) if stage.base == after => Planned {
+                name: branch_name(&branch.start, &own.base),
+                branch: Some(branch.clone()),
+                ..own.clone()
+            },
+            _ => return None,
+        };
+        Some((place + 1, own))
+    };
+    planned.iter().enumerate().filter_map(behind).collect()
+}
+
+/// Inserts the user's stages `placed`, in the order of their places, and lets their branches know them.
+pub(super) fn insert(planned: &mut Vec<Planned>, placed: Vec<(usize, Planned)>) {
+    for (place, own) in placed.into_iter().rev() {
+        let base = own.base.clone();
+        let start = own.branch.as_ref().map(|branch| branch.start.clone());
+        planned.insert(place, own);
+        let branches = planned.iter_mut().filter_map(|it| it.branch.as_mut());
+        for branch in branches.filter(|branch| Some(&branch.start) == start.as_ref()) {
+            branch.stages.push(base.clone());
+        }
+    }
+}
+
+/// Makes each comparison in `eval` whose stages are in branches one of every branch that has them.
+pub(super) fn compare_in_branches(eval: &mut Table, planned: &[Planned]) {
+    let Some(Value::Array(win_rates)) = eval.get_mut("win_rate") else {
+        return;
+    };
+    let mut branches: Vec<&Branch> = planned.iter().filter_map(|it| it.branch.as_ref()).collect();
+    branches.dedup();
+    let in_branches = |written: Value| {
+        let compared = |branch: &&Branch| branch.compared(&written, planned);
+        let compared: Vec<_> = branches.iter().filter_map(compared).collect();
+        match compared.is_empty() {
+            true => vec![written],
+            false => compared,
+        }
+    };
+    *win_rates = std::mem::take(win_rates)
+        .into_iter()
+        .flat_map(in_branches)
+        .collect();
 }
 
 fn branch_name(start: &str, stage: &str) -> String {
@@ -137,7 +234,10 @@ impl Preset {
             let skipped = self.skipped_by(start);
             let own = self.stages().skip(first);
             let own = own.filter(move |stage| !skipped.contains(&name(stage)));
-            let branch = (start.clone(), self.stage_names()[first..].to_vec());
+            let branch = Branch {
+                start: start.clone(),
+                stages: self.stage_names()[first..].to_vec(),
+            };
             own.map(move |stage| planned(&self.changed(stage, start), Some(branch.clone())))
         });
         common.chain(branches).collect()
@@ -168,11 +268,11 @@ impl Preset {
     }
 }
 
-fn planned(stage: &Table, branch: Option<(String, Vec<String>)>) -> Planned {
+fn planned(stage: &Table, branch: Option<Branch>) -> Planned {
     let base = name(stage);
     Planned {
         name: match &branch {
-            Some((start, _)) => branch_name(start, &base),
+            Some(branch) => branch_name(&branch.start, &base),
             None => base.clone(),
         },
         base,

@@ -351,6 +351,60 @@ fn all_starts_run_as_branches_whose_stages_mean_their_own() {
 }
 
 #[test]
+fn a_stage_of_the_users_own_after_one_of_a_branch_is_in_every_branch() {
+    let text = format!(
+        "{R1}[[stage]]\nname = 'taught'\ndata = 'stage:talk/data.jsonl'\n\
+         [[stage]]\nname = 'talk'\nkind = 'sample'\nafter = 'reasoning'\nfrom = 'reasoning'\nprompts = 9\n\
+         rewards = [{{ kind = 'format' }}]\n"
+    );
+    let recipe = read(&text, &["start=all"]).unwrap();
+    for start in ["cold", "hybrid", "warm"] {
+        let name = |base: &str| format!("{start}_{base}");
+        let talk = place(&recipe, &name("talk"));
+        assert_eq!(talk, place(&recipe, &name("reasoning")) + 1);
+        assert_eq!(origin(&recipe, &name("talk")), name("reasoning"));
+        let data = sft(&recipe, &name("taught")).data.paths();
+        assert_eq!(data, [Path::new(&format!("stage:{start}_talk/data.jsonl"))]);
+    }
+    let one = read(&text, &[]).unwrap();
+    assert_eq!(origin(&one, "talk"), "reasoning");
+}
+
+#[test]
+fn comparisons_of_a_branch_s_stages_are_made_in_every_branch_that_has_them() {
+    let text = format!(
+        "{R1}[[eval.win_rate]]\nname = 'last'\nstage = 'all_scenarios'\nagainst = 'reasoning'\n\
+         rewards = [{{ kind = 'reward_model', model = 'stage:helpfulness/model' }}]\n\
+         [[eval.win_rate]]\nstage = 'reasoning'\nagainst = 'cold_start'\n\
+         [[eval.win_rate]]\nstage = 'zero'\nagainst = 'model'\n"
+    );
+    let compared = |set: &str| {
+        let recipe = read(&text, &[set]).unwrap();
+        let names = recipe.eval.win_rates.iter().map(|it| it.name());
+        (names.collect::<Vec<_>>(), to_toml(&recipe).unwrap())
+    };
+    let (names, written) = compared("start=all");
+    let expected = [
+        "cold_last",
+        "hybrid_last",
+        "warm_last",
+        "hybrid_reasoning-against-hybrid_cold_start",
+        "warm_reasoning-against-warm_cold_start",
+        "zero-against-model",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        written.contains("stage:cold_helpfulness/model"),
+        "{written}"
+    );
+    let (names, _) = compared("start=hybrid");
+    assert_eq!(
+        names,
+        ["last", "reasoning-against-cold_start", "zero-against-model"]
+    );
+}
+
+#[test]
 fn general_parts_are_left_out_of_reasoning_and_graded_by_preferences() {
     let mixture = "task = { kind = 'mixture', parts = [\n\
                    { name = 'sums', share = 0.7, task = { kind = 'arithmetic' } },\n\
