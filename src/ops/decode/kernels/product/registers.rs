@@ -38,7 +38,7 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
         let block = step * planes + plane;
         add_block::<F, N>(states, weight, block, &mut sums, extent, tile);
     }
-    if comptime!(tile.blocks % tile.planes > 0) {
+    if comptime!(!tile.blocks.is_multiple_of(tile.planes)) {
         let block = comptime!(tile.blocks / tile.planes * tile.planes) + plane;
         if block < comptime!(tile.blocks) {
             add_block::<F, N>(states, weight, block, &mut sums, extent, tile);
