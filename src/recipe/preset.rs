@@ -1,8 +1,9 @@
 //! Recipes written short: a preset's stages, settings that stages share, and the starts of a pipeline.
 //!
 //! `preset = "r1"` brings named stages; a `[[stage]]` of the same name is laid over the preset's, key by key. Others
-//! are the user's own: `pretrain` comes first, the rest last, or `after` a stage. `skip` leaves stages out. Below
-//! a stage's own keys lies `[shared.KIND]`, below that `[shared]`, below that the preset.
+//! are the user's own: `pretrain` comes first, the rest last, or `after` a stage. What comes after a stage that the
+//! start leaves out is left out with it, and so are paths into such stages in lists. `skip` leaves stages out.
+//! Below a stage's own keys lies `[shared.KIND]`, below that `[shared]`, below that the preset.
 //!
 //! All this is done to tables, before anything has a type: what comes out are plain stages.
 
@@ -141,6 +142,8 @@ impl Short {
             Some(preset) => preset.plan(start).map_err(|p| fault("start", &p))?,
             None => Vec::new(),
         };
+        let left_out = self.preset.as_ref().map(|it| it.left_out_by(start));
+        let mut left_out = left_out.unwrap_or_default();
         let mut first = 0;
         for (index, table) in self.stages.iter_mut().enumerate() {
             let name = name(table);
@@ -153,7 +156,13 @@ impl Short {
             if is_known || self.preset.as_ref().is_some_and(is_preset) {
                 continue;
             }
-            let own = Planned::own(&name, index);
+            // What follows a stage that the start leaves out goes with it.
+            let after = table.get("after").and_then(Value::as_str);
+            if after.is_some_and(|after| left_out.iter().any(|it| it == after)) {
+                left_out.push(name);
+                continue;
+            }
+            let own = Planned::own(&name, index, &left_out);
             let placed = match &self.preset {
                 None => vec![(planned.len(), own)],
                 Some(preset) => placed(preset, &planned, table, (index, own), &mut first)?,
@@ -191,6 +200,7 @@ impl Short {
         if stage.is_renamed() {
             table.insert("name".to_owned(), Value::String(stage.name.clone()));
         }
+        stage.forget_left_out(&mut table);
         stage.rename_references(&mut table);
         if let Some(preset) = &self.preset {
             let asks_all = given.iter().any(|i| self.stages[*i].contains_key("task"));

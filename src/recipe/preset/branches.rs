@@ -29,6 +29,8 @@ pub(super) struct Planned {
     pub(super) given: Vec<usize>,
     /// The branch that it is in, where there are several.
     branch: Option<Branch>,
+    /// Stages that its start leaves out.
+    left_out: Vec<String>,
     is_of_preset: bool,
 }
 
@@ -41,8 +43,8 @@ struct Branch {
 }
 
 impl Planned {
-    /// The user's own stage at place `index`.
-    pub(super) fn own(name: &str, index: usize) -> Self {
+    /// The user's own stage at place `index`, in a run whose start leaves out the stages `left_out`.
+    pub(super) fn own(name: &str, index: usize, left_out: &[String]) -> Self {
         Self {
             base: name.to_owned(),
             name: name.to_owned(),
@@ -50,6 +52,7 @@ impl Planned {
             table: Table::new(),
             given: vec![index],
             branch: None,
+            left_out: left_out.to_vec(),
             is_of_preset: false,
         }
     }
@@ -76,6 +79,26 @@ impl Planned {
     pub(super) fn rename_references(&self, table: &mut Table) {
         if let Some(branch) = &self.branch {
             branch.rename(table, &["from"]);
+        }
+    }
+
+    /// Takes paths into stages that the start leaves out off all lists.
+    pub(super) fn forget_left_out(&self, table: &mut Table) {
+        table
+            .iter_mut()
+            .for_each(|(_, value)| self.forget_in(value));
+    }
+
+    fn forget_in(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => {
+                let is_left_out = |path: StagePath| self.left_out.iter().any(|it| it == path.stage);
+                let path = |item: &Value| item.as_str().and_then(StagePath::parse).map(is_left_out);
+                items.retain(|item| path(item) != Some(true));
+                items.iter_mut().for_each(|item| self.forget_in(item));
+            }
+            Value::Table(table) => self.forget_left_out(table),
+            _ => {}
         }
     }
 }
@@ -134,6 +157,7 @@ pub(super) fn behind(planned: &[Planned], after: &str, own: &Planned) -> Vec<(us
             Some(branch) if stage.base == after => Planned {
                 name: branch_name(&branch.start, &own.base),
                 branch: Some(branch.clone()),
+                left_out: stage.left_out.clone(),
                 ..own.clone()
             },
             _ => return None,
@@ -221,6 +245,7 @@ impl Preset {
         let taken = stages.filter(|(_, stage)| !skipped.contains(&name(stage)));
         let changed = taken.map(|(index, stage)| Planned {
             name_of_start: (index >= first).then(|| branch_name(start, &name(stage))),
+            left_out: skipped.clone(),
             ..planned(&self.changed(stage, start), None)
         });
         Ok(changed.collect())
@@ -238,9 +263,18 @@ impl Preset {
                 start: start.clone(),
                 stages: self.stage_names()[first..].to_vec(),
             };
-            own.map(move |stage| planned(&self.changed(stage, start), Some(branch.clone())))
+            own.map(move |stage| Planned {
+                left_out: self.skipped_by(start),
+                ..planned(&self.changed(stage, start), Some(branch.clone()))
+            })
         });
         common.chain(branches).collect()
+    }
+
+    /// The stages that no branch of a run from `start` has, `None` being the preset's own start.
+    pub(super) fn left_out_by(&self, start: Option<&str>) -> Vec<String> {
+        let start = start.or_else(|| self.default_start());
+        start.map_or_else(Vec::new, |start| self.skipped_by(start))
     }
 
     /// How many stages all starts have in common.
@@ -280,6 +314,7 @@ fn planned(stage: &Table, branch: Option<Branch>) -> Planned {
         table: stage.clone(),
         given: Vec::new(),
         branch,
+        left_out: Vec::new(),
         is_of_preset: true,
     }
 }

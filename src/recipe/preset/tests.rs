@@ -371,6 +371,26 @@ fn a_stage_of_the_users_own_after_one_of_a_branch_is_in_every_branch() {
 }
 
 #[test]
+fn what_belongs_to_a_stage_that_the_start_leaves_out_is_left_out_with_it() {
+    let text = format!(
+        "{R1}[[stage]]\nname = 'longer'\nkind = 'grpo'\nafter = 'zero'\nfrom = 'zero'\n\
+         [[stage]]\nname = 'longest'\nkind = 'grpo'\nafter = 'longer'\nfrom = 'longer'\n\
+         [[stage]]\nname = 'taught'\n\
+         data = ['stage:cold_start_data/data.jsonl', 'stage:reasoning_data/data.jsonl', 'own.jsonl']\n"
+    );
+    let data = |start: &str, name: &str| {
+        let recipe = read(&text, &[&format!("start={start}")]).unwrap();
+        let paths = sft(&recipe, name).data.paths().to_vec();
+        let has_longest = names(&recipe).contains(&"longest");
+        (paths.len(), has_longest)
+    };
+    assert_eq!(data("hybrid", "taught"), (3, true));
+    assert_eq!(data("cold", "taught"), (2, false));
+    assert_eq!(data("all", "cold_taught"), (2, true));
+    assert_eq!(data("all", "warm_taught"), (3, true));
+}
+
+#[test]
 fn comparisons_of_a_branch_s_stages_are_made_in_every_branch_that_has_them() {
     let text = format!(
         "{R1}[[eval.win_rate]]\nname = 'last'\nstage = 'all_scenarios'\nagainst = 'reasoning'\n\
