@@ -38,6 +38,8 @@ pub struct Speeds {
     sizes: [usize; 3],
     ours: f64,
     burn: f64,
+    /// Largest gap between the two products, as a share of the largest number of Burn's.
+    gap: f64,
 }
 
 /// A linear map of `tokens` states.
@@ -101,6 +103,10 @@ impl Bench {
             _ if map.is_f32 => matmul_f32(a.clone(), b.clone()),
             Way::Forward | Way::States => linear(a.clone(), b.clone().transpose()),
         };
+        let by_burn = || a.clone().matmul(b.clone());
+        let largest = |tensor: Tensor<2>| -> f64 { tensor.abs().max().into_scalar::<f32>().into() };
+        let reference = by_burn().cast(FloatDType::F32);
+        let gap = ours().cast(FloatDType::F32) - reference.clone();
         let operations = 2.0 * sizes.map(|size| size as f64).iter().product::<f64>();
         Ok(Speeds {
             map: map.name,
@@ -108,7 +114,8 @@ impl Bench {
             precision: self.decoder.precision(),
             sizes,
             ours: operations / self.seconds(ours)? / 1e12,
-            burn: operations / self.seconds(|| a.clone().matmul(b.clone()))? / 1e12,
+            burn: operations / self.seconds(by_burn)? / 1e12,
+            gap: largest(gap) / largest(reference),
         })
     }
 
@@ -131,6 +138,6 @@ impl fmt::Display for Speeds {
         let (name, precision) = (self.map, self.precision.name());
         write!(f, "{name:10} {way:7} {precision:4} {sizes:15}")?;
         write!(f, " {:7.2} TFLOP/s, ", self.ours)?;
-        write!(f, "Burn's {:7.2}", self.burn)
+        write!(f, "Burn's {:7.2}, apart by {:.1e}", self.burn, self.gap)
     }
 }

@@ -29,7 +29,7 @@ pub fn linear(states: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
         return states.matmul(weight.cast(DType::F32).transpose());
     }
     let ([n, i], [o, _]) = (states.dims(), weight.dims());
-    let by_kernel = product::is_taken(&states.device(), [n, i, o]);
+    let by_kernel = product::is_taken(&states.device(), states.dtype(), [n, i, o]);
     let (states, weight) = (states.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(Dispatch::linear_map(states, weight, by_kernel))
 }

@@ -1,18 +1,23 @@
-//! Products of matrices on GPUs without matrix units, as every GPU is through WGSL.
+//! Products of matrices on GPUs: `C = A B` with sums in `f32`, in one order.
 //!
-//! `C = A B` with sums in `f32`, each in the order of the inner axis. Where a GPU has matrix units Burn's
-//! own products are far faster than this kernel.
+//! One kernel is for matrix units that are given their numbers in registers, as on CUDA, and takes halves. Another
+//! is for GPUs without matrix units, as every GPU is through WGSL. All else is left to Burn.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(super) mod cube;
+#[cfg(test)]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod exact;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod fragments;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod tiles;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
-/// Whether the kernel takes the product `[rows, inner]` by `[inner, columns]` on `device`.
+/// Whether a kernel is for the product `[rows, inner]` by `[inner, columns]` of this type on `device`.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(super) fn is_taken(device: &Device, [rows, inner, columns]: [usize; 3]) -> bool {
+pub(super) fn is_taken(device: &Device, dtype: DType, [rows, inner, columns]: [usize; 3]) -> bool {
     let extents = cube::Extents {
         batches: 1,
         rows,
@@ -20,12 +25,15 @@ pub(super) fn is_taken(device: &Device, [rows, inner, columns]: [usize; 3]) -> b
         columns,
     };
     match device.clone().without_autodiff().as_dispatch() {
-        burn::backend::DispatchDevice::Cube(device) => extents.suit(&device.client()),
+        burn::backend::DispatchDevice::Cube(device) => {
+            let client = device.client();
+            extents.suit(&client) || fragments::suit(extents, &client, dtype)
+        }
         _ => false,
     }
 }
 
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-pub(super) fn is_taken(_: &Device, _: [usize; 3]) -> bool {
+pub(super) fn is_taken(_: &Device, _: DType, _: [usize; 3]) -> bool {
     false
 }

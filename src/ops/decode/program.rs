@@ -8,7 +8,6 @@ use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::cubecl::bytes::Bytes;
 use burn_cubecl::cubecl::client::{Client, Graph};
 use burn_cubecl::cubecl::server::ServerError;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
 use self::buffers::{Rows, Scratch, angles};
@@ -17,6 +16,7 @@ use super::kernels::{self, Draw, Heads};
 use super::{DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
 use crate::error::{Error, Result};
 use crate::ops::cube::{empty, primitive};
+use crate::ops::product::cube::product_into;
 
 /// Runs before a step is recorded: the first tune, the next fill the pools that the recorded one
 /// allocates from.
@@ -256,10 +256,8 @@ impl DecodeProgram {
         }
         let mut weight = linear.weight.clone();
         weight.meta.swap(1, 2);
-        let (states, out) = (states.clone(), out.clone());
-        let dtype = out.dtype;
-        let done = matmul(states, weight, Some(out), MatmulStrategy::default(), dtype);
-        done.map(drop).map_err(|error| Error::Device {
+        let done = product_into(states.clone(), weight, out.clone());
+        done.map_err(|error| Error::Device {
             device: self.client.name().to_string(),
             problem: format!("no way to multiply matrices: {error:?}"),
         })

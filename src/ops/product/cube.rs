@@ -1,12 +1,11 @@
 //! Launches of the kernel, and which products it takes.
 
-use burn::backend::ops::FloatTensorOps;
 use burn::tensor::DType;
-use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
+use super::fragments;
 use super::tiles::{
     Along, MatricesLaunch, OperandLaunch, Plan, QUAD, STEP, Side, product_tiles, shared_bytes,
     units_of,
@@ -16,23 +15,57 @@ use crate::ops::cube::{empty, types};
 /// Blocks of an output, 128 × 128 each, that keep a GPU busy.
 pub(in crate::ops) const ENOUGH_BLOCKS: usize = 256;
 /// Rows or columns of a tile.
-const SMALL: usize = 64;
-const LARGE: usize = 128;
+pub(super) const SMALL: usize = 64;
+pub(super) const LARGE: usize = 128;
 /// Fewest rows and columns that fill enough of a tile.
-const LEAST_SIDE: usize = 32;
+pub(super) const LEAST_SIDE: usize = 32;
+/// Small tiles that keep a GPU busy with one team each.
+const ENOUGH_TEAMS: usize = 1024;
+/// Teams of a cube where there are fewer.
+const TEAMS: usize = 4;
+/// Fewest steps along the inner axis that a team is worth having for.
+const LEAST_STEPS: usize = 2;
 
 /// `a b` in `dtype`, contiguous, of operands in one type.
 ///
 /// # Shapes
 /// `[M, K]` and `[K, N]` to `[M, N]`, or `[B or 1, M, K]` and `[B or 1, K, N]` to `[B, M, N]`.
 pub(in crate::ops) fn product(left: CubeTensor, right: CubeTensor, dtype: DType) -> CubeTensor {
+    let output = output(&left, Extents::of(&left, &right), dtype);
+    product_into(left, right, output.clone())
+        .expect("products of tensors in one number type have a kernel");
+    output
+}
+
+/// Writes `a b` to a contiguous output of the shape that [`product`] has.
+///
+/// # Errors
+/// When no kernel of Burn's takes a product that is left to Burn.
+pub(in crate::ops) fn product_into(
+    left: CubeTensor,
+    right: CubeTensor,
+    output: CubeTensor,
+) -> Result<(), impl std::fmt::Debug + use<>> {
     let extents = Extents::of(&left, &right);
-    if extents.suit(&left.client) {
-        return by_tiles(&left, &right, dtype, extents.tiles());
+    if let Some(plan) = fragments::plan(&left, &right, &output) {
+        fragments::multiply(&left, &right, &output, plan);
+        return Ok(());
     }
-    let output = output(&left, extents, dtype);
-    matmul(left, right, Some(output), MatmulStrategy::default(), dtype)
-        .expect("products of tensors in one number type have a kernel")
+    if extents.suit(&left.client) {
+        by_tiles(&left, &right, &output, extents.cut(&left.client));
+        return Ok(());
+    }
+    let dtype = output.dtype;
+    matmul(left, right, Some(output), MatmulStrategy::default(), dtype).map(drop)
+}
+
+/// How a product is cut into work for cubes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Rows and columns of a tile.
+    tile: [usize; 2],
+    /// Teams of a cube, which share the inner axis.
+    teams: usize,
 }
 
 /// The sizes of a product.
@@ -46,7 +79,7 @@ pub(super) struct Extents {
 }
 
 impl Extents {
-    fn of(left: &CubeTensor, right: &CubeTensor) -> Self {
+    pub(super) fn of(left: &CubeTensor, right: &CubeTensor) -> Self {
         let of_left @ [left_batches, rows, inner] = dims(left);
         let of_right @ [right_batches, other, columns] = dims(right);
         let batches = match left_batches {
@@ -77,13 +110,28 @@ impl Extents {
         matrix_units.cmma.is_empty()
             && matrix_units.mma.is_empty()
             && matrix_units.cube_mma.is_empty()
-            && hardware.max_shared_memory_size >= shared_bytes([LARGE; 2])
+            && hardware.max_shared_memory_size >= shared_bytes([LARGE; 2], 1)
             && fits(units_of([LARGE; 2]), hardware.max_units_per_cube)
             && fits(x, most_x)
             && fits(y, most_y)
             && fits(self.batches, most_z)
             && self.rows.min(self.columns) >= LEAST_SIDE
             && self.inner >= STEP
+    }
+
+    /// Tiles, and the teams that keep a GPU busy where they are few.
+    fn cut(self, client: &Client) -> Cut {
+        let tile = self.tiles();
+        let [y, x] = self.cubes(tile);
+        let hardware = &client.properties().hardware;
+        let teams_help = tile == [SMALL; 2]
+            && y * x * self.batches < ENOUGH_TEAMS
+            && self.inner >= TEAMS * LEAST_STEPS * STEP
+            && hardware.max_shared_memory_size >= shared_bytes(tile, TEAMS);
+        Cut {
+            tile,
+            teams: if teams_help { TEAMS } else { 1 },
+        }
     }
 
     /// Rows and columns of a tile: large ones, unless they are too few or half of them empty.
@@ -102,64 +150,65 @@ impl Extents {
     }
 
     /// Cubes along rows and columns.
-    fn cubes(self, [rows, columns]: [usize; 2]) -> [usize; 2] {
+    pub(super) fn cubes(self, [rows, columns]: [usize; 2]) -> [usize; 2] {
         [self.rows.div_ceil(rows), self.columns.div_ceil(columns)]
     }
 }
 
-/// The product by the kernel, in tiles of these rows and columns.
+/// The product by the kernel.
 #[expect(unsafe_code, reason = "a check of every place read costs time")]
-fn by_tiles(
-    left: &CubeTensor,
-    right: &CubeTensor,
-    dtype: DType,
-    [rows, columns]: [usize; 2],
-) -> CubeTensor {
+fn by_tiles(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor, cut: Cut) {
     let extents = Extents::of(left, right);
-    let output = output(left, extents, dtype);
     if output.meta.num_elements() == 0 {
-        return output;
-    }
-    if extents.inner == 0 {
-        let shape = output.meta.shape().clone();
-        return CubeBackend::float_zeros(shape, &output.device, dtype.into());
+        return;
     }
     let inner = extents.inner;
-    let [batch, row, place] = strides(left);
-    let of_left = Strided::new([extents.rows, inner], [batch, row, place]);
-    let [batch, place, column] = strides(right);
-    let of_right = Strided::new([extents.columns, inner], [batch, column, place]);
+    assert!(inner > 0, "a sum of nothing is not for this kernel");
+    let [rows, columns] = cut.tile;
+    let steps = cut.teams * STEP;
+    let (of_left, of_right) = operands(left, right);
+    let launch = |operand: Strided| operand.launch(operand.width());
     let plan = Plan {
-        left: of_left.side(rows),
-        right: of_right.side(columns),
+        left: of_left.side(rows, steps),
+        right: of_right.side(columns, steps),
         written: match extents.columns.is_multiple_of(QUAD) {
             true => QUAD,
             false => 1,
         },
+        teams: cut.teams,
     };
-    let [y, x] = extents.cubes([rows, columns]).map(|count| count as u32);
+    let [y, x] = extents.cubes(cut.tile).map(|count| count as u32);
     // SAFETY: places read are held back to the operands' last, places written are compared with the
     // output's extents, both operands are of one type, and the loop counts up to the inner extent.
     unsafe {
         product_tiles::launch_unchecked(
             &output.client,
             CubeCount::Static(x, y, extents.batches as u32),
-            CubeDim::new_1d(plan.units() as u32),
+            CubeDim::new_1d((plan.teams * plan.units()) as u32),
             of_left.width(),
             of_right.width(),
             plan.written,
             left.clone().into_buffer_arg(),
             right.clone().into_buffer_arg(),
             output.clone().into_buffer_arg(),
-            MatricesLaunch::new(of_left.launch(), of_right.launch(), inner),
+            MatricesLaunch::new(launch(of_left), launch(of_right), inner),
             plan,
-            types([left, &output]),
+            types([left, output]),
         );
     }
-    output
 }
 
-fn output(beside: &CubeTensor, extents: Extents, dtype: DType) -> CubeTensor {
+/// The operands of a product, their outer axes rows and columns.
+pub(super) fn operands(left: &CubeTensor, right: &CubeTensor) -> (Strided, Strided) {
+    let extents = Extents::of(left, right);
+    let [batch, row, place] = strides(left);
+    let of_left = Strided::new([extents.rows, extents.inner], [batch, row, place]);
+    let [batch, place, column] = strides(right);
+    let of_right = Strided::new([extents.columns, extents.inner], [batch, column, place]);
+    (of_left, of_right)
+}
+
+pub(super) fn output(beside: &CubeTensor, extents: Extents, dtype: DType) -> CubeTensor {
     let Extents { rows, columns, .. } = extents;
     match beside.meta.shape().num_dims() {
         2 => empty(beside, [rows, columns], dtype),
@@ -187,7 +236,7 @@ fn strides(tensor: &CubeTensor) -> [usize; 3] {
 
 /// An operand in memory.
 #[derive(Clone, Copy, Debug)]
-struct Strided {
+pub(super) struct Strided {
     /// Extents of its outer and inner axes.
     extents: [usize; 2],
     batch: usize,
@@ -205,38 +254,44 @@ impl Strided {
         }
     }
 
-    fn along(self) -> Along {
+    pub(super) fn along(self) -> Along {
         match self.inner {
             1 => Along::Inner,
             _ => Along::Outer,
         }
     }
 
-    /// Numbers read at a time. Memory starts where every vector may.
+    /// Numbers read at a time. Memory starts where every vector of so many may.
     fn width(self) -> usize {
-        let [count, places] = self.extents;
-        let (extent, step, other) = match self.along() {
-            Along::Inner => (places, self.inner, self.outer),
-            Along::Outer => (count, self.outer, self.inner),
-        };
-        let is_whole = |numbers: usize| numbers.is_multiple_of(QUAD);
-        match step == 1 && [extent, other, self.batch].into_iter().all(is_whole) {
+        match self.is_whole(QUAD) {
             true => QUAD,
             false => 1,
         }
     }
 
-    fn side(self, tile: usize) -> Side {
+    /// Whether all of it lies in vectors of so many neighbours.
+    pub(super) fn is_whole(self, width: usize) -> bool {
+        let [count, places] = self.extents;
+        let (extent, step, other) = match self.along() {
+            Along::Inner => (places, self.inner, self.outer),
+            Along::Outer => (count, self.outer, self.inner),
+        };
+        let is_multiple = |numbers: usize| numbers.is_multiple_of(width);
+        step == 1 && [extent, other, self.batch].into_iter().all(is_multiple)
+    }
+
+    /// The side of a tile, whose cube takes so many inner places at a time.
+    fn side(self, tile: usize, steps: usize) -> Side {
         Side {
             tile,
             along: self.along(),
             width: self.width(),
-            is_ragged: !self.extents[1].is_multiple_of(STEP),
+            is_ragged: !self.extents[1].is_multiple_of(steps),
         }
     }
 
-    fn launch(self) -> OperandLaunch {
-        let width = self.width();
+    /// The operand of a launch that reads so many numbers at a time.
+    pub(super) fn launch(self, width: usize) -> OperandLaunch {
         let [outer, inner, batch] =
             [self.outer, self.inner, self.batch].map(|stride| stride / width);
         OperandLaunch::new(self.extents[0], outer, inner, batch)
@@ -247,11 +302,11 @@ impl Strided {
 #[cfg(feature = "wgpu")]
 mod tests {
     use burn::backend::DispatchDevice;
-    use burn::tensor::{Device, FloatDType, TensorData};
-    use burn_cubecl::ops::{into_data_sync, permute};
+    use burn::tensor::{Device, FloatDType};
 
     use super::*;
     use crate::device::{self, DeviceSpec};
+    use crate::ops::product::exact::{INTERLEAVED, PLAIN, TRANSPOSED, expected, operand, read};
 
     fn gpu() -> Option<Device> {
         let adapter = device::adapters().into_iter().next();
@@ -261,80 +316,34 @@ mod tests {
         adapter.map(|adapter| device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap())
     }
 
-    /// Small whole numbers, of which halves hold products and sums exactly.
-    fn number(place: usize) -> f32 {
-        (place * 7 % 9) as f32 - 4.0
-    }
-
-    /// `[B, M, N]` of the numbers, as batches of rows of another order of axes in memory.
-    fn operand(device: &Device, dims: [usize; 3], order: [usize; 3], dtype: DType) -> CubeTensor {
-        let DispatchDevice::Cube(device) = device.as_dispatch() else {
-            panic!("an adapter is a CubeCL device");
-        };
-        let stored = order.map(|axis| dims[axis]);
-        let mut strides = [0; 3];
-        for (axis, stride) in strides.iter_mut().enumerate() {
-            *stride = dims[axis + 1..].iter().product();
-        }
-        let count = stored.iter().product();
-        let value = |place: usize| {
-            let places = [
-                place / (stored[1] * stored[2]),
-                place / stored[2] % stored[1],
-                place % stored[2],
-            ];
-            let own = (0..3).map(|axis| places[axis] * strides[order[axis]]);
-            number(own.sum())
-        };
-        let values: Vec<f32> = (0..count).map(value).collect();
-        let data = TensorData::new(values, stored).convert_dtype(dtype);
-        let tensor = CubeBackend::float_from_data(data, device);
-        let back = [0, 1, 2].map(|axis| order.iter().position(|from| *from == axis).unwrap());
-        permute(tensor, &back)
-    }
-
-    /// Of `[M, K]` and `[K, N]` of the numbers, with as many batches on each side.
-    fn expected([left, right]: [usize; 2], [rows, inner, columns]: [usize; 3]) -> Vec<f32> {
-        let mut all = Vec::new();
-        for batch in 0..if left == 1 { right } else { left } {
-            for row in 0..rows {
-                let of_left = (if left == 1 { 0 } else { batch } * rows + row) * inner;
-                for column in 0..columns {
-                    let of_right = if right == 1 { 0 } else { batch } * inner * columns + column;
-                    let terms =
-                        (0..inner).map(|k| number(of_left + k) * number(of_right + k * columns));
-                    all.push(terms.sum());
-                }
-            }
-        }
-        all
-    }
-
-    const PLAIN: [usize; 3] = [0, 1, 2];
-    const TRANSPOSED: [usize; 3] = [0, 2, 1];
-    const INTERLEAVED: [usize; 3] = [1, 0, 2];
-
-    fn read(tensor: CubeTensor) -> Vec<f32> {
-        let data = into_data_sync(tensor).convert_dtype(DType::F32);
-        data.try_into_vec().unwrap()
-    }
-
-    /// Whether a product of batches stored so is that of the host.
+    /// Whether a product of batches stored so is that of the host, by a team for each tile.
     fn check(
         device: &Device,
         batches: [usize; 2],
         sizes: [usize; 3],
         orders: [[usize; 3]; 2],
+        dtypes: [DType; 2],
+        tile: [usize; 2],
+    ) {
+        let cut = Cut { tile, teams: 1 };
+        check_cut(device, batches, sizes, orders, dtypes, cut);
+    }
+
+    fn check_cut(
+        device: &Device,
+        batches: [usize; 2],
+        sizes: [usize; 3],
+        orders: [[usize; 3]; 2],
         [dtype, of_output]: [DType; 2],
-        tiles: [usize; 2],
+        cut: Cut,
     ) {
         let [rows, inner, columns] = sizes;
         let left = operand(device, [batches[0], rows, inner], orders[0], dtype);
         let right = operand(device, [batches[1], inner, columns], orders[1], dtype);
-        let found = by_tiles(&left, &right, of_output, tiles);
-        assert_eq!(found.dtype, of_output);
+        let found = output(&left, Extents::of(&left, &right), of_output);
+        by_tiles(&left, &right, &found, cut);
         let found = read(found);
-        let case = format!("{batches:?} {sizes:?} {orders:?} {dtype:?} {of_output:?} {tiles:?}");
+        let case = format!("{batches:?} {sizes:?} {orders:?} {dtype:?} {of_output:?} {cut:?}");
         assert_eq!(found, expected(batches, sizes), "{case}");
     }
 
@@ -366,7 +375,7 @@ mod tests {
             check(&device, [1, 1], [129, 67, 33], orders, SINGLES, [64, 64]);
             check(&device, [1, 1], [129, 67, 33], orders, SINGLES, [128, 128]);
         }
-        for sizes in [[0, 5, 3], [4, 0, 3], [4, 5, 0]] {
+        for sizes in [[0, 5, 3], [4, 5, 0]] {
             check(&device, [2, 1], sizes, [PLAIN; 2], SINGLES, [64, 64]);
         }
         check(&device, [0, 1], [4, 5, 3], [PLAIN; 2], SINGLES, [64, 64]);
@@ -397,6 +406,42 @@ mod tests {
             check(&device, [1, 1], [128, 32, 128], orders, dtypes, [128, 128]);
             check(&device, [2, 2], [33, 19, 65], orders, dtypes, [64, 64]);
         }
+    }
+
+    #[test]
+    fn teams_add_up_their_sums() {
+        let Some(device) = gpu() else { return };
+        for teams in [2, 4] {
+            let cut = Cut {
+                tile: [64, 64],
+                teams,
+            };
+            let orders = [PLAIN, TRANSPOSED];
+            check_cut(&device, [1, 1], [64, 256, 64], orders, SINGLES, cut);
+            // The last step is the first team's alone, and not whole.
+            check_cut(&device, [2, 2], [40, 131, 70], orders, SINGLES, cut);
+        }
+    }
+
+    #[test]
+    fn few_small_tiles_are_for_teams() {
+        let Some(device) = gpu() else { return };
+        let DispatchDevice::Cube(device) = device.as_dispatch() else {
+            panic!("an adapter is a CubeCL device");
+        };
+        let teams = |inner, columns| {
+            let extents = Extents {
+                batches: 1,
+                rows: 64,
+                inner,
+                columns,
+            };
+            extents.cut(&device.client()).teams
+        };
+        assert_eq!(teams(896, 9728), TEAMS);
+        // 2,374 tiles.
+        assert_eq!(teams(896, 151_936), 1);
+        assert_eq!(teams(96, 9728), 1);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The kernel: a cube takes a tile of the output, a unit 8 × 8 numbers of it in its registers.
 //!
+//! Where tiles are few, the units of a cube are several teams that share the steps along the inner axis;
+//! their sums are added up in order at the end.
+//!
 //! A step along the inner axis is staged in shared memory as `f32`, its outer axis foremost, in blocks of
 //! 4 × 4: a unit reads those of the next step while it multiplies, and turns those that lie along the
 //! inner axis. The quads of a row of the tile are permuted with the inner place (`quad ^ turn`), so that
@@ -56,12 +59,19 @@ pub(super) struct Plan {
     pub right: Side,
     /// Numbers written at a time, 1 or 4: if 4, columns are a multiple of it.
     pub written: usize,
+    /// Teams of a cube.
+    pub teams: usize,
 }
 
 impl Plan {
-    /// Units of a cube.
+    /// Units of a team.
     pub(super) fn units(self) -> usize {
         units_of([self.left.tile, self.right.tile])
+    }
+
+    /// Quads of shared memory for the steps of the left and the right operand.
+    fn shared(self) -> [usize; 2] {
+        shared_quads([self.left.tile, self.right.tile], self.teams)
     }
 
     /// Blocks of a step that a unit stages, at most.
@@ -70,33 +80,46 @@ impl Plan {
     }
 }
 
-/// Units of a cube that takes a tile of these rows and columns.
+/// Units of a team that takes a tile of these rows and columns.
 pub(super) const fn units_of([rows, columns]: [usize; 2]) -> usize {
     rows * columns / (HELD * HELD)
 }
 
-/// Bytes of shared memory for such a tile.
-pub(super) const fn shared_bytes([rows, columns]: [usize; 2]) -> usize {
-    (rows + columns) * STEP * size_of::<f32>()
+/// Quads of shared memory for the steps of the left and the right operand of teams with such a tile. The
+/// left one's hold the sums of a team at the end.
+const fn shared_quads([rows, columns]: [usize; 2], teams: usize) -> [usize; 2] {
+    let [left, right] = [teams * rows / QUAD * STEP, teams * columns / QUAD * STEP];
+    let sums = 2 * HELD * units_of([rows, columns]);
+    if teams > 1 && sums > left {
+        [sums, right]
+    } else {
+        [left, right]
+    }
+}
+
+/// Bytes of shared memory for teams with such a tile.
+pub(super) const fn shared_bytes(tile: [usize; 2], teams: usize) -> usize {
+    let [left, right] = shared_quads(tile, teams);
+    (left + right) * QUAD * size_of::<f32>()
 }
 
 /// An operand of a launch. Strides are in vectors of the side's width.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Operand {
     /// Rows or columns of the output.
-    count: usize,
-    outer: usize,
-    inner: usize,
-    batch: usize,
+    pub count: usize,
+    pub outer: usize,
+    pub inner: usize,
+    pub batch: usize,
 }
 
 /// The matrices of a launch.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Matrices {
-    left: Operand,
-    right: Operand,
+    pub left: Operand,
+    pub right: Operand,
     /// Places summed over.
-    inner: usize,
+    pub inner: usize,
 }
 
 /// A block of an operand's step, 4 × 4.
@@ -118,30 +141,81 @@ pub(super) fn product_tiles<X: Float, Y: Float, L: Size, R: Size, O: Size>(
     #[comptime] plan: Plan,
     #[define(X, Y)] _types: [ElemType; 2],
 ) {
-    let left_numbers = comptime!(plan.left.quads() * STEP);
-    let right_numbers = comptime!(plan.right.quads() * STEP);
-    let mut left_tile = Shared::<[Vector<f32, Quad>]>::new_slice(left_numbers);
-    let mut right_tile = Shared::<[Vector<f32, Quad>]>::new_slice(right_numbers);
+    let mut left_tile = Shared::<[Vector<f32, Quad>]>::new_slice(comptime!(plan.shared()[0]));
+    let mut right_tile = Shared::<[Vector<f32, Quad>]>::new_slice(comptime!(plan.shared()[1]));
     let mut lines = Array::<Vector<X, Quad>>::new(comptime!(plan.shares() * QUAD));
     let mut sums = Array::<Vector<f32, Quad>>::new(comptime!(2 * HELD));
     #[unroll]
     for place in 0..comptime!(2 * HELD) {
         sums[place] = Vector::new(0.0);
     }
+    let own = own_team(plan) * STEP;
     let mut start = 0usize;
-    load::<X, L, R>(left, right, &mut lines, matrices, start, plan);
+    load::<X, L, R>(left, right, &mut lines, matrices, own, plan);
     while start < matrices.inner {
         sync_cube();
-        let rest = matrices.inner - start;
+        let rest = matrices.inner - min(start + own, matrices.inner);
         stage::<X>(&lines, &mut left_tile, &mut right_tile, rest, plan);
         sync_cube();
-        start += STEP;
+        start += comptime!(plan.teams * STEP);
         if start < matrices.inner {
-            load::<X, L, R>(left, right, &mut lines, matrices, start, plan);
+            load::<X, L, R>(left, right, &mut lines, matrices, start + own, plan);
         }
         multiply(&left_tile, &right_tile, &mut sums, plan);
     }
-    write::<Y, O>(output, &sums, matrices, plan);
+    if comptime!(plan.teams > 1) {
+        add_teams(&mut left_tile, &mut sums, plan);
+    }
+    if own_team(plan) == 0 {
+        write::<Y, O>(output, &sums, matrices, plan);
+    }
+}
+
+/// The unit's team.
+#[cube]
+fn own_team(#[comptime] plan: Plan) -> usize {
+    if comptime!(plan.teams == 1) {
+        0usize.runtime()
+    } else {
+        UNIT_POS as usize / comptime!(plan.units())
+    }
+}
+
+/// The unit's place in its team.
+#[cube]
+fn own_place(#[comptime] plan: Plan) -> usize {
+    if comptime!(plan.teams == 1) {
+        UNIT_POS as usize
+    } else {
+        UNIT_POS as usize % comptime!(plan.units())
+    }
+}
+
+/// Adds the other teams' sums to those of the first, one team after the other.
+#[cube]
+fn add_teams(
+    shared: &mut Shared<[Vector<f32, Quad>]>,
+    sums: &mut Array<Vector<f32, Quad>>,
+    #[comptime] plan: Plan,
+) {
+    let (team, unit) = (own_team(plan), own_place(plan));
+    #[unroll]
+    for other in 1..comptime!(plan.teams) {
+        sync_cube();
+        if team == other {
+            #[unroll]
+            for place in 0..comptime!(2 * HELD) {
+                shared[comptime!(place * plan.units()) + unit] = sums[place];
+            }
+        }
+        sync_cube();
+        if team == 0 {
+            #[unroll]
+            for place in 0..comptime!(2 * HELD) {
+                sums[place] += shared[comptime!(place * plan.units()) + unit];
+            }
+        }
+    }
 }
 
 /// The unit's block: units that are neighbours read what lies side by side.
@@ -169,7 +243,7 @@ fn load<X: Float, L: Size, R: Size>(
 ) {
     #[unroll]
     for share in 0..comptime!(plan.shares()) {
-        let unit = UNIT_POS as usize + comptime!(share * plan.units());
+        let unit = own_place(plan) + comptime!(share * plan.units());
         let slot = comptime!(share * QUAD);
         if unit < plan.left.tile {
             let block = block_of(unit, plan.left);
@@ -257,23 +331,27 @@ fn stage<X: Float>(
 ) {
     #[unroll]
     for share in 0..comptime!(plan.shares()) {
-        let unit = UNIT_POS as usize + comptime!(share * plan.units());
+        let unit = own_place(plan) + comptime!(share * plan.units());
         let slot = comptime!(share * QUAD);
         if unit < plan.left.tile {
             let block = block_of(unit, plan.left);
-            put::<X>(lines, left_tile, &block, rest, slot, plan.left);
+            let first = own_team(plan) * comptime!(plan.left.quads() * STEP);
+            put::<X>(lines, left_tile, &block, first, rest, slot, plan.left);
         } else if unit < comptime!(plan.left.tile + plan.right.tile) {
             let block = block_of(unit - plan.left.tile, plan.right);
-            put::<X>(lines, right_tile, &block, rest, slot, plan.right);
+            let first = own_team(plan) * comptime!(plan.right.quads() * STEP);
+            put::<X>(lines, right_tile, &block, first, rest, slot, plan.right);
         }
     }
 }
 
+/// Puts a block in the step that begins at `first`.
 #[cube]
 fn put<X: Float>(
     lines: &Array<Vector<X, Quad>>,
     tile: &mut Shared<[Vector<f32, Quad>]>,
     block: &Block,
+    first: usize,
     rest: usize,
     #[comptime] slot: usize,
     #[comptime] side: Side,
@@ -294,19 +372,20 @@ fn put<X: Float>(
         if comptime!(side.is_ragged) {
             numbers = select(inner < rest, numbers, Vector::new(0.0));
         }
-        tile[inner * side.quads() + quad] = numbers;
+        tile[first + inner * side.quads() + quad] = numbers;
     }
 }
 
 /// First quads of the unit's rows and columns in the tile; it has as many again half a tile on. A plane's
-/// units are 4 × 8, so that they read few vectors, next to each other.
+/// units are 4 × 8, so that they read few vectors, next to each other; neighbours share a column and every
+/// other unit a row, so that vectors which two units read are fetched once.
 #[cube]
 fn own_quads(#[comptime] plan: Plan) -> (usize, usize) {
-    let unit = UNIT_POS as usize;
+    let unit = own_place(plan);
     let across = comptime!(plan.right.quads() / 2 / 8);
     let (inside, plane) = (unit % 32, unit / 32);
-    let row = plane / across * 4 + inside / 8;
-    let column = plane % across * 8 + inside % 8;
+    let row = plane / across * 4 + inside / 16 * 2 + inside % 2;
+    let column = plane % across * 8 + inside / 2 % 8;
     (row, column)
 }
 
@@ -319,10 +398,12 @@ fn multiply(
     #[comptime] plan: Plan,
 ) {
     let (row, column) = own_quads(plan);
+    let first_left = own_team(plan) * comptime!(plan.left.quads() * STEP);
+    let first_right = own_team(plan) * comptime!(plan.right.quads() * STEP);
     #[unroll]
     for inner in 0..STEP {
         let turn = comptime!(inner / QUAD * 2);
-        let (row, column) = (row ^ turn, column ^ turn);
+        let (row, column) = (first_left + (row ^ turn), first_right + (column ^ turn));
         let of_left = comptime!(inner * plan.left.quads());
         let of_right = comptime!(inner * plan.right.quads());
         let near = right_tile[of_right + column];
