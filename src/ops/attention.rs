@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData, activation::softmax};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use burn::tensor::Shape;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::softmax};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;

@@ -373,8 +373,10 @@ fn a_stage_of_the_users_own_after_one_of_a_branch_is_in_every_branch() {
 #[test]
 fn what_belongs_to_a_stage_that_the_start_leaves_out_is_left_out_with_it() {
     let text = format!(
-        "{R1}[[stage]]\nname = 'longer'\nkind = 'grpo'\nafter = 'zero'\nfrom = 'zero'\n\
-         [[stage]]\nname = 'longest'\nkind = 'grpo'\nafter = 'longer'\nfrom = 'longer'\n\
+        "{R1}[[stage]]\nname = 'longer'\nkind = 'grpo'\nafter = 'zero'\nfrom = 'zero'\nsteps = 1\n\
+         rewards = [{{ kind = 'accuracy' }}]\n\
+         [[stage]]\nname = 'longest'\nkind = 'grpo'\nafter = 'longer'\nfrom = 'longer'\nsteps = 1\n\
+         rewards = [{{ kind = 'accuracy' }}]\n\
          [[stage]]\nname = 'taught'\n\
          data = ['stage:cold_start_data/data.jsonl', 'stage:reasoning_data/data.jsonl', 'own.jsonl']\n"
     );
