@@ -7,7 +7,8 @@ use burn::backend::DispatchTensorKind;
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::cubecl::features::Plane;
+use burn_cubecl::cubecl::features::{MmaConfig, Plane};
+use burn_cubecl::cubecl::ir::FloatKind;
 use burn_cubecl::cubecl::std::tensor::copy_into;
 use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
@@ -62,6 +63,23 @@ fn plane_units(client: &Client) -> u32 {
         true => hardware.plane_size_max,
         false => 0,
     }
+}
+
+/// Whether planes of 32 units multiply `[16, 16]` by `[16, 8]` of such numbers from registers laid out as on
+/// CUDA, with sums in `f32` (`mma.sync.m16n8k16` of PTX).
+pub(super) fn multiplies_registers(client: &Client, element: ElemType) -> bool {
+    let properties = client.properties();
+    let hardware = &properties.hardware;
+    let config = MmaConfig {
+        a_type: element,
+        b_type: element,
+        cd_type: ElemType::Float(FloatKind::F32),
+        m: 16,
+        n: 8,
+        k: 16,
+    };
+    properties.features.matmul.mma.contains(&config)
+        && [hardware.plane_size_min, hardware.plane_size_max] == [32; 2]
 }
 
 /// How two numbers become one.

@@ -4,15 +4,13 @@ mod kernel;
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::DType;
-use burn_cubecl::cubecl::features::MmaConfig;
-use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use self::kernel::{CHUNK, COLUMNS, PLANE, Plan, ROWS, STEP, Side, UNITS, product_fragments};
+use self::kernel::{CHUNK, Plan, STEP, Side, UNITS, product_fragments};
 use super::cube::{Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands};
 use super::tiles::MatricesLaunch;
-use crate::ops::cube::types;
+use crate::ops::cube::{multiplies_registers, types};
 
 /// How matrix units take the product; none where they do not.
 pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -> Option<Plan> {
@@ -76,22 +74,11 @@ fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
 
 /// Whether there are matrix units for numbers of this type, steps and chunks are whole, and tiles full enough.
 pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
-    let properties = client.properties();
-    let (hardware, matrix_units) = (&properties.hardware, &properties.features.matmul);
     let element = dtype_to_storage_type(dtype);
-    let config = MmaConfig {
-        a_type: element,
-        b_type: element,
-        cd_type: ElemType::Float(FloatKind::F32),
-        m: ROWS as u32,
-        n: COLUMNS as u32,
-        k: ROWS as u32,
-    };
-    let planes = [hardware.plane_size_min, hardware.plane_size_max];
+    let fragments = &client.properties().features.matmul.ldmatrix;
     matches!(dtype, DType::F16 | DType::BF16)
-        && matrix_units.mma.contains(&config)
-        && matrix_units.ldmatrix.contains(&element)
-        && planes == [PLANE as u32; 2]
+        && multiplies_registers(client, element)
+        && fragments.contains(&element)
         && extents.rows.min(extents.columns) >= LEAST_SIDE
         && extents.inner > 0
         && extents.batches > 0

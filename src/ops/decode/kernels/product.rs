@@ -6,13 +6,11 @@
 
 mod registers;
 
-use burn_cubecl::cubecl::features::MmaConfig;
-use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::split;
-use crate::ops::cube::{types, vector_size};
+use crate::ops::cube::{multiplies_registers, types, vector_size};
 
 /// Units of a plane, whose registers hold a matrix together.
 const PLANE: usize = 32;
@@ -41,20 +39,8 @@ impl MatrixUnits {
     /// Those of the device for a weight `[S, O, I/S]`, if it has any that suit.
     pub fn of(weight: &CubeTensor) -> Option<Self> {
         let [_, _, chunk] = weight.meta.shape().dims();
-        let properties = weight.client.properties();
         let [element] = types([weight]);
-        let config = MmaConfig {
-            a_type: element,
-            b_type: element,
-            cd_type: ElemType::Float(FloatKind::F32),
-            m: ROWS as u32,
-            n: UNIT_COLUMNS as u32,
-            k: (BLOCK / 2) as u32,
-        };
-        let hardware = &properties.hardware;
-        let planes = [hardware.plane_size_min, hardware.plane_size_max];
-        let suits = properties.features.matmul.mma.contains(&config)
-            && planes == [PLANE as u32; 2]
+        let suits = multiplies_registers(&weight.client, element)
             && chunk.is_multiple_of(BLOCK)
             && vector_size(chunk, &[weight]) >= VECTOR;
         suits.then_some(Self(()))

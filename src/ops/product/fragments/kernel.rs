@@ -15,11 +15,11 @@ pub(super) const CHUNK: usize = 8;
 /// Inner places of a step.
 pub(super) const STEP: usize = 32;
 /// Rows and inner places that matrix units take at a time.
-pub(super) const ROWS: usize = 16;
+const ROWS: usize = 16;
 /// Columns that matrix units take at a time.
-pub(super) const COLUMNS: usize = 8;
+const COLUMNS: usize = 8;
 /// Units of a plane.
-pub(super) const PLANE: usize = 32;
+const PLANE: usize = 32;
 /// Planes of a cube along each side of its tile.
 const PLANES: usize = 2;
 /// Units of a cube.
