@@ -16,6 +16,10 @@ use crate::model::Decoder;
 use crate::ops;
 use crate::workers::Workers;
 
+/// Entropies this near, of the entropy or of 1, are the same but for rounding: the same token after
+/// the same text is kept or left out wherever it stands in a batch.
+const ENTROPY_TIE: f32 = 2e-6;
+
 /// Trains a decoder.
 #[derive(Debug)]
 pub struct Learner {
@@ -230,6 +234,7 @@ impl Learner {
             false => ops::read_floats(Tensor::cat(entropies, 0))?,
         };
         let threshold = quantile(&mut entropies, 1.0 - share);
+        let threshold = threshold - ENTROPY_TIE * threshold.max(1.0);
         let kept = entropies.iter().filter(|h| **h >= threshold).count();
         Ok((Some(threshold), Some(kept)))
     }
