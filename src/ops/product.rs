@@ -11,6 +11,10 @@ mod exact;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod fragments;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod operand;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod tile_plan;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod tiles;
 
 use burn::tensor::{DType, Device};

@@ -6,10 +6,9 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::fragments;
-use super::tiles::{
-    Along, MatricesLaunch, OperandLaunch, Plan, QUAD, STEP, Side, product_tiles, shared_bytes,
-    units_of,
-};
+use super::operand::{Along, MatricesLaunch, OperandLaunch};
+use super::tile_plan::{Plan, QUAD, STEP, Side, shared_bytes, units_of};
+use super::tiles::product_tiles;
 use crate::ops::cube::{empty, types};
 
 /// Blocks of an output, 128 × 128 each, that keep a GPU busy.

@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use self::kernel::{CHUNK, Plan, STEP, Side, UNITS, product_fragments};
 use super::cube::{Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands};
-use super::tiles::MatricesLaunch;
+use super::operand::MatricesLaunch;
 use crate::ops::cube::{multiplies_registers, types};
 
 /// How matrix units take the product; none where they do not.

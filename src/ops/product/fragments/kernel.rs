@@ -8,7 +8,7 @@
 use burn_cubecl::cubecl::cmma::{MatrixIdent, MmaDefinition};
 use burn_cubecl::cubecl::{self, prelude::*};
 
-use crate::ops::product::tiles::{Along, Matrices, Operand};
+use crate::ops::product::operand::{Along, Matrices, Operand};
 
 /// Numbers of a chunk: 16 bytes of halves.
 pub(super) const CHUNK: usize = 8;
