@@ -2,7 +2,7 @@
 //!
 //! `preset = "r1"` brings named stages; a `[[stage]]` of the same name is laid over the preset's, key by key. Others
 //! are the user's own: `pretrain` comes first, the rest last, or `after` a stage. What comes after a stage that the
-//! start leaves out is left out with it, and so are paths into such stages in lists. `skip` leaves stages out.
+//! start leaves out is left out with it, and so are paths into such stages in lists of more. `skip` leaves stages out, too.
 //! Below a stage's own keys lies `[shared.KIND]`, below that `[shared]`, below that the preset.
 //!
 //! All this is done to tables, before anything has a type: what comes out are plain stages.
@@ -158,7 +158,9 @@ impl Short {
             }
             // What follows a stage that the start leaves out goes with it.
             let after = table.get("after").and_then(Value::as_str);
-            if after.is_some_and(|after| left_out.iter().any(|it| it == after)) {
+            if let Some(after) = after.filter(|after| left_out.iter().any(|it| it == after)) {
+                tracing::info!(stage = name, after, "left out with the stage before it");
+                planned.iter_mut().for_each(|stage| stage.miss(&name));
                 left_out.push(name);
                 continue;
             }
@@ -173,7 +175,9 @@ impl Short {
             let before = planned.len();
             planned.retain(|stage| !stage.is_called(skipped));
             let is_preset = |preset: &Preset| preset.knows(skipped);
-            if planned.len() == before && !self.preset.as_ref().is_some_and(is_preset) {
+            let is_known =
+                self.preset.as_ref().is_some_and(is_preset) || left_out.contains(skipped);
+            if planned.len() == before && !is_known {
                 return Err(fault("skip", &format!("there is no stage `{skipped}`")));
             }
         }

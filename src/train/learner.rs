@@ -16,9 +16,8 @@ use crate::model::Decoder;
 use crate::ops;
 use crate::workers::Workers;
 
-/// Entropies this near, of the entropy or of 1, are the same but for rounding: the same token after
-/// the same text is kept or left out wherever it stands in a batch.
-const ENTROPY_TIE: f32 = 2e-6;
+/// By how much entropies in `f32` that are the same differ by rounding, relative for those above 1.
+const ENTROPY_ROUNDING: f32 = 2e-6;
 
 /// Trains a decoder.
 #[derive(Debug)]
@@ -233,8 +232,7 @@ impl Learner {
             true => Vec::new(),
             false => ops::read_floats(Tensor::cat(entropies, 0))?,
         };
-        let threshold = quantile(&mut entropies, 1.0 - share);
-        let threshold = threshold - ENTROPY_TIE * threshold.max(1.0);
+        let threshold = kept_from(&mut entropies, share);
         let kept = entropies.iter().filter(|h| **h >= threshold).count();
         Ok((Some(threshold), Some(kept)))
     }
@@ -253,6 +251,14 @@ impl Learner {
     }
 }
 
+/// The entropy from which on the `share` of tokens with the highest is kept: the quantile, less what rounding
+/// may be. TRL takes the quantile itself, where of tokens that tie with it, such as the first ones of a group,
+/// those are kept that happen to be rounded up.
+fn kept_from(entropies: &mut [f32], share: f64) -> f32 {
+    let threshold = quantile(entropies, 1.0 - share);
+    threshold - ENTROPY_ROUNDING * threshold.max(1.0)
+}
+
 /// The quantile between neighbouring values, by linear interpolation.
 pub fn quantile(values: &mut [f32], share: f64) -> f32 {
     values.sort_by(f32::total_cmp);
@@ -265,4 +271,33 @@ pub fn quantile(values: &mut [f32], share: f64) -> f32 {
         values[place.ceil() as usize],
     );
     below + (above - below) * place.fract() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_tie_with_the_quantile_are_kept_together() {
+        let kept = |entropies: &[f32], share: f64| {
+            let from = kept_from(&mut entropies.to_vec(), share);
+            entropies.iter().filter(|entropy| **entropy >= from).count()
+        };
+        // Four are the same but for rounding; the quantile is the one that was rounded up.
+        let tied = [
+            1.0,
+            6.070_620_5,
+            6.070_621_5,
+            2.0,
+            6.070_620_5,
+            6.070_620_5,
+            7.0,
+        ];
+        assert_eq!(kept(&tied, 1.0 / 6.0), 5);
+        assert_eq!(kept(&[1.0, 2.0, 2.999, 3.0, 7.0], 0.25), 2);
+        // Between 2 and 3.
+        assert_eq!(kept(&[1.0, 2.0, 3.0, 4.0], 0.5), 2);
+        assert_eq!(kept(&[0.0, -1e-9, 0.0, 1e-9], 0.5), 4);
+        assert_eq!(kept(&[], 0.5), 0);
+    }
 }

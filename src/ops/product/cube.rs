@@ -1,4 +1,4 @@
-//! Launches of the kernel, and which products it takes.
+//! Which kernel takes a product, and launches of the kernel of tiles.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
@@ -98,7 +98,7 @@ impl Extents {
         }
     }
 
-    /// Whether the kernel multiplies faster than Burn's: where there are no matrix units, and tiles
+    /// Whether the kernel of tiles multiplies faster than Burn's: where there are no matrix units, and tiles
     /// to fill.
     pub(super) fn suit(self, client: &Client) -> bool {
         let properties = client.properties();
@@ -114,8 +114,26 @@ impl Extents {
             && fits(x, most_x)
             && fits(y, most_y)
             && fits(self.batches, most_z)
+            && self.is_counted_in_32_bits()
             && self.rows.min(self.columns) >= LEAST_SIDE
             && self.inner >= STEP
+    }
+
+    /// Whether the kernels, whose indices have 32 bits, can count the numbers of each matrix.
+    pub(super) fn is_counted_in_32_bits(self) -> bool {
+        let matrices = [
+            [self.rows, self.inner],
+            [self.inner, self.columns],
+            [self.rows, self.columns],
+        ];
+        let count = |[rows, columns]: [usize; 2]| {
+            let rows = self.batches.saturating_mul(rows);
+            rows.saturating_mul(columns)
+        };
+        matrices
+            .map(count)
+            .into_iter()
+            .all(|count| u32::try_from(count).is_ok())
     }
 
     /// Tiles, and the teams that keep a GPU busy where they are few.
@@ -154,7 +172,7 @@ impl Extents {
     }
 }
 
-/// The product by the kernel.
+/// The product by the kernel of tiles.
 #[expect(unsafe_code, reason = "a check of every place read costs time")]
 fn by_tiles(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor, cut: Cut) {
     let extents = Extents::of(left, right);
@@ -260,7 +278,8 @@ impl Strided {
         }
     }
 
-    /// Numbers read at a time. Memory starts where every vector of so many may.
+    /// Numbers read at a time by the kernel of tiles. A view starts where the device aligns memory, which is
+    /// a multiple of them.
     fn width(self) -> usize {
         match self.is_whole(QUAD) {
             true => QUAD,
@@ -313,6 +332,24 @@ mod tests {
             eprintln!("skipped: no wgpu adapter");
         }
         adapter.map(|adapter| device::open(&DeviceSpec::Wgpu(adapter.index)).unwrap())
+    }
+
+    #[test]
+    fn matrices_of_more_numbers_than_32_bits_count_are_not_for_the_kernels() {
+        let is_counted = |batches, [rows, inner, columns]: [usize; 3]| {
+            let extents = Extents {
+                batches,
+                rows,
+                inner,
+                columns,
+            };
+            extents.is_counted_in_32_bits()
+        };
+        assert!(is_counted(1, [1 << 16, 64, (1 << 16) - 1]));
+        assert!(!is_counted(1, [1 << 16, 64, 1 << 16]));
+        assert!(!is_counted(2, [1 << 16, 64, 1 << 15]));
+        assert!(!is_counted(1, [1 << 20, 1 << 12, 64]));
+        assert!(!is_counted(usize::MAX, [2, 2, 2]));
     }
 
     /// Whether a product of batches stored so is that of the host, by a team for each tile.

@@ -1,4 +1,4 @@
-//! Products whose numbers are exact in every type, to test kernels with.
+//! Products to test kernels with: operands are exact in every type, products in `f32` and `f16`.
 
 use burn::backend::DispatchDevice;
 use burn::backend::ops::FloatTensorOps;
@@ -7,7 +7,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::ops::{into_data_sync, permute};
 use burn_cubecl::tensor::CubeTensor;
 
-/// Small whole numbers, of which halves hold products and sums exactly.
+/// Small whole numbers, whose products sum up to less than 2048, the most that `f16` counts to.
 fn number(place: usize) -> f32 {
     (place * 7 % 9) as f32 - 4.0
 }

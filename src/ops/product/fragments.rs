@@ -75,10 +75,11 @@ fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
 /// Whether there are matrix units for numbers of this type, steps and chunks are whole, and tiles full enough.
 pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
     let element = dtype_to_storage_type(dtype);
-    let fragments = &client.properties().features.matmul.ldmatrix;
+    let loaded = &client.properties().features.matmul.ldmatrix;
     matches!(dtype, DType::F16 | DType::BF16)
         && multiplies_registers(client, element)
-        && fragments.contains(&element)
+        && loaded.contains(&element)
+        && extents.is_counted_in_32_bits()
         && extents.rows.min(extents.columns) >= LEAST_SIDE
         && extents.inner > 0
         && extents.batches > 0
@@ -120,23 +121,23 @@ mod tests {
         device
     }
 
-    /// The product by matrix units of each tile, in this layout.
+    /// The product by matrix units of each tile, in this layout; types are those of operands and output.
     fn check(
         device: &Device,
         batches: [usize; 2],
         sizes: [usize; 3],
         orders: [[usize; 3]; 2],
-        of_output: DType,
+        [dtype, of_output]: [DType; 2],
     ) {
         let [rows, inner, columns] = sizes;
-        let left = operand(device, [batches[0], rows, inner], orders[0], DType::F16);
-        let right = operand(device, [batches[1], inner, columns], orders[1], DType::F16);
+        let left = operand(device, [batches[0], rows, inner], orders[0], dtype);
+        let right = operand(device, [batches[1], inner, columns], orders[1], dtype);
         for tile in [[128, 128], [128, 64], [64, 128], [64, 64]] {
             let found = output(&left, Extents::of(&left, &right), of_output);
             let mut plan = plan(&left, &right, &found).expect("matrix units take it");
             [plan.left.tile, plan.right.tile] = tile;
             multiply(&left, &right, &found, plan);
-            let case = format!("{batches:?} {sizes:?} {orders:?} {of_output:?} {tile:?}");
+            let case = format!("{batches:?} {sizes:?} {orders:?} {dtype:?} {of_output:?} {tile:?}");
             assert_eq!(read(found), expected(batches, sizes), "{case}");
         }
     }
@@ -144,21 +145,23 @@ mod tests {
     #[test]
     fn matrix_units_multiply_exactly_in_every_layout_and_tile() {
         let Some(device) = cuda() else { return };
-        for left in [PLAIN, TRANSPOSED] {
-            for right in [PLAIN, TRANSPOSED] {
-                let orders = [left, right];
-                check(&device, [1, 1], [128, 32, 128], orders, DType::F32);
-                // Edges inside of tiles, one step and several.
-                check(&device, [1, 1], [72, 96, 136], orders, DType::F32);
-                check(&device, [1, 1], [264, 64, 40], orders, DType::F16);
+        for dtype in [DType::F16, DType::BF16] {
+            let dtypes = [dtype, DType::F32];
+            for left in [PLAIN, TRANSPOSED] {
+                for right in [PLAIN, TRANSPOSED] {
+                    let orders = [left, right];
+                    check(&device, [1, 1], [128, 32, 128], orders, dtypes);
+                    // Edges inside of tiles, one step and several.
+                    check(&device, [1, 1], [72, 96, 136], orders, dtypes);
+                    check(&device, [1, 1], [264, 64, 40], orders, [dtype, DType::F16]);
+                }
             }
+            check(&device, [1, 1], [37, 64, 40], [PLAIN; 2], dtypes);
+            for batches in [[3, 3], [1, 3], [3, 1]] {
+                check(&device, batches, [72, 32, 40], [PLAIN; 2], dtypes);
+            }
+            check(&device, [3, 3], [72, 32, 40], [INTERLEAVED; 2], dtypes);
         }
-        check(&device, [1, 1], [37, 64, 40], [PLAIN; 2], DType::F32);
-        for batches in [[3, 3], [1, 3], [3, 1]] {
-            check(&device, batches, [72, 32, 40], [PLAIN; 2], DType::F32);
-        }
-        let orders = [INTERLEAVED; 2];
-        check(&device, [3, 3], [72, 32, 40], orders, DType::F32);
     }
 
     #[test]

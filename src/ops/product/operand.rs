@@ -11,7 +11,7 @@ pub(super) enum Along {
     Outer,
 }
 
-/// An operand of a launch. Strides are in vectors of the side's width.
+/// An operand of a launch. Strides are in the vectors that the kernel reads.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Operand {
     /// Rows or columns of the output.

@@ -57,6 +57,11 @@ impl Planned {
         }
     }
 
+    /// Counts the stage `name` among those that are left out.
+    pub(super) fn miss(&mut self, name: &str) {
+        self.left_out.push(name.to_owned());
+    }
+
     /// Whether a preset brought it.
     pub(super) fn is_of_preset(&self) -> bool {
         self.is_of_preset
@@ -82,7 +87,7 @@ impl Planned {
         }
     }
 
-    /// Takes paths into stages that the start leaves out off all lists.
+    /// Takes paths into stages that the start leaves out off all lists that hold more than these.
     pub(super) fn forget_left_out(&self, table: &mut Table) {
         table
             .iter_mut()
@@ -93,8 +98,21 @@ impl Planned {
         match value {
             Value::Array(items) => {
                 let is_left_out = |path: StagePath| self.left_out.iter().any(|it| it == path.stage);
-                let path = |item: &Value| item.as_str().and_then(StagePath::parse).map(is_left_out);
-                items.retain(|item| path(item) != Some(true));
+                let goes = |item: &Value| {
+                    let path = item.as_str().and_then(StagePath::parse);
+                    path.is_some_and(is_left_out)
+                };
+                let (gone, kept): (Vec<_>, Vec<_>) = items.drain(..).partition(goes);
+                *items = match kept.is_empty() {
+                    // Whatever reads nothing but these says what it misses.
+                    true => gone,
+                    false => {
+                        for path in gone {
+                            tracing::info!(stage = self.name, %path, "left out with its stage");
+                        }
+                        kept
+                    }
+                };
                 items.iter_mut().for_each(|item| self.forget_in(item));
             }
             Value::Table(table) => self.forget_left_out(table),
@@ -167,15 +185,25 @@ pub(super) fn behind(planned: &[Planned], after: &str, own: &Planned) -> Vec<(us
     planned.iter().enumerate().filter_map(behind).collect()
 }
 
-/// Inserts the user's stages `placed`, in the order of their places, and lets their branches know them.
+/// Inserts the user's stage, `placed` in the order of its places. Where it is in branches, they know it and the
+/// others miss it.
 pub(super) fn insert(planned: &mut Vec<Planned>, placed: Vec<(usize, Planned)>) {
+    let starts: Vec<String> = placed
+        .iter()
+        .filter_map(|(_, own)| own.branch.as_ref().map(|branch| branch.start.clone()))
+        .collect();
+    let base = placed.first().map(|(_, own)| own.base.clone());
     for (place, own) in placed.into_iter().rev() {
-        let base = own.base.clone();
-        let start = own.branch.as_ref().map(|branch| branch.start.clone());
         planned.insert(place, own);
-        let branches = planned.iter_mut().filter_map(|it| it.branch.as_mut());
-        for branch in branches.filter(|branch| Some(&branch.start) == start.as_ref()) {
-            branch.stages.push(base.clone());
+    }
+    let Some(base) = base.filter(|_| !starts.is_empty()) else {
+        return;
+    };
+    for stage in planned {
+        match &mut stage.branch {
+            Some(branch) if starts.contains(&branch.start) => branch.stages.push(base.clone()),
+            Some(_) => stage.miss(&base),
+            None => {}
         }
     }
 }

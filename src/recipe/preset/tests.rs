@@ -393,6 +393,33 @@ fn what_belongs_to_a_stage_that_the_start_leaves_out_is_left_out_with_it() {
 }
 
 #[test]
+fn paths_into_stages_of_the_users_own_go_with_the_stages() {
+    // `extra` is written behind a stage that reads it, and belongs to the starts that have a cold start.
+    let text = format!(
+        "{R1}[[stage]]\nname = 'taught'\ndata = ['stage:extra/data.jsonl', 'own.jsonl']\n\
+         [[stage]]\nname = 'last'\nkind = 'sft'\nafter = 'taught'\nfrom = 'taught'\n\
+         data = ['stage:extra/data.jsonl', 'own.jsonl']\n\
+         [[stage]]\nname = 'extra'\nkind = 'sample'\nafter = 'cold_start'\nfrom = 'cold_start'\nprompts = 9\n\
+         rewards = [{{ kind = 'format' }}]\n"
+    );
+    let data = |sets: &[&str], name: &str| {
+        let recipe = read(&text, sets).unwrap();
+        sft(&recipe, name).data.paths().len()
+    };
+    for stage in ["taught", "last"] {
+        assert_eq!(data(&["start=hybrid"], stage), 2);
+        assert_eq!(data(&["start=cold"], stage), 1);
+        assert_eq!(data(&["start=cold", "skip=['extra']"], stage), 1);
+        assert_eq!(data(&["start=all"], &format!("warm_{stage}")), 2);
+        assert_eq!(data(&["start=all"], &format!("cold_{stage}")), 1);
+    }
+    // A list of nothing else is no empty list.
+    let only = text.replace(", 'own.jsonl'", "");
+    let found = problem(&only, &["start=cold"]);
+    assert!(found.contains("extra"), "{found}");
+}
+
+#[test]
 fn comparisons_of_a_branch_s_stages_are_made_in_every_branch_that_has_them() {
     let text = format!(
         "{R1}[[eval.win_rate]]\nname = 'last'\nstage = 'all_scenarios'\nagainst = 'reasoning'\n\

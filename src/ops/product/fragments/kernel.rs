@@ -63,16 +63,16 @@ pub(in crate::ops::product) struct Plan {
 }
 
 impl Plan {
-    /// Fragments of a plane's sums.
-    fn fragments(self) -> usize {
-        self.row_fragments() * self.column_fragments()
+    /// Blocks of 16 × 8 sums of a plane, along its rows and then its columns.
+    fn blocks(self) -> usize {
+        self.row_blocks() * self.column_blocks()
     }
 
-    fn row_fragments(self) -> usize {
+    fn row_blocks(self) -> usize {
         self.left.of_plane() / ROWS
     }
 
-    fn column_fragments(self) -> usize {
+    fn column_blocks(self) -> usize {
         self.right.of_plane() / COLUMNS
     }
 
@@ -104,7 +104,7 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
     let mut of_right = Array::<Vector<X, N>>::new(comptime!(plan.right.shares()));
     let mut sums = Sequence::<Sum>::new();
     #[unroll]
-    for _ in 0..comptime!(plan.fragments()) {
+    for _ in 0..comptime!(plan.blocks()) {
         let mut sum = Array::new(2usize);
         sum[0] = Vector::new(0.0f32);
         sum[1] = Vector::new(0.0f32);
@@ -246,8 +246,8 @@ fn multiply<X: Float, N: Size>(
     for inner in 0..comptime!(STEP / ROWS) {
         let mut rows = Sequence::<Array<Vector<X, Const<2>>>>::new();
         #[unroll]
-        for fragment in 0..comptime!(plan.row_fragments()) {
-            let first = row + comptime!(fragment * ROWS);
+        for block in 0..comptime!(plan.row_blocks()) {
+            let first = row + comptime!(block * ROWS);
             let at = if comptime!(plan.left.is_inner()) {
                 staged(first + near, comptime!(inner * 2) + far, plan.left)
             } else {
@@ -263,7 +263,7 @@ fn multiply<X: Float, N: Size>(
             ));
         }
         #[unroll]
-        for pair in 0..comptime!(plan.column_fragments() / 2) {
+        for pair in 0..comptime!(plan.column_blocks() / 2) {
             let first = column + comptime!(pair * 2 * COLUMNS);
             let at = if comptime!(plan.right.is_inner()) {
                 staged(first + inside, comptime!(inner * 2) + half, plan.right)
@@ -284,9 +284,9 @@ fn multiply<X: Float, N: Size>(
                 factor[0] = columns[comptime!(2 * one)];
                 factor[1] = columns[comptime!(2 * one + 1)];
                 #[unroll]
-                for fragment in 0..comptime!(plan.row_fragments()) {
-                    let own = comptime!(fragment * plan.column_fragments() + 2 * pair + one);
-                    units.execute_inplace(rows.index(fragment), &factor, sums.index_mut(own));
+                for block in 0..comptime!(plan.row_blocks()) {
+                    let own = comptime!(block * plan.column_blocks() + 2 * pair + one);
+                    units.execute_inplace(rows.index(block), &factor, sums.index_mut(own));
                 }
             }
         }
@@ -307,12 +307,12 @@ fn write<Y: Float, P: Size>(
     let row = CUBE_POS_Y as usize * plan.left.tile + row + lane / 4;
     let column = CUBE_POS_X as usize * plan.right.tile + column + lane % 4 * 2;
     #[unroll]
-    for fragment in 0..comptime!(plan.fragments()) {
-        let sum = sums.index(fragment);
-        let column = column + comptime!(fragment % plan.column_fragments() * COLUMNS);
+    for block in 0..comptime!(plan.blocks()) {
+        let sum = sums.index(block);
+        let column = column + comptime!(block % plan.column_blocks() * COLUMNS);
         #[unroll]
         for lower in 0..2usize {
-            let below = comptime!(fragment / plan.column_fragments() * ROWS + 8 * lower);
+            let below = comptime!(block / plan.column_blocks() * ROWS + 8 * lower);
             let row = row + below;
             if row < rows && column < columns {
                 let place = (CUBE_POS_Z as usize * rows + row) * columns + column;
