@@ -2,8 +2,8 @@
 //!
 //! `preset = "r1"` brings named stages; a `[[stage]]` of the same name is laid over the preset's, key by key. Others
 //! are the user's own: `pretrain` comes first, the rest last, or `after` a stage. What comes after a stage that the
-//! start leaves out is left out with it, and so are paths into such stages in lists of more. `skip` leaves stages out, too.
-//! Below a stage's own keys lies `[shared.KIND]`, below that `[shared]`, below that the preset.
+//! start leaves out is left out with it, and so are paths into such stages in lists of more. `skip` leaves stages
+//! out, too. Below a stage's own keys lies `[shared.KIND]`, below that `[shared]`, below that the preset.
 //!
 //! All this is done to tables, before anything has a type: what comes out are plain stages.
 
