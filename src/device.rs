@@ -4,6 +4,8 @@
 //! The only room that looks at cargo features.
 
 mod kernels;
+#[cfg(feature = "wgpu")]
+pub(crate) mod matrix_units;
 mod tuning;
 
 pub use kernels::{kept_kernels, kernel_folder, once_a_machine};
@@ -140,11 +142,6 @@ pub fn compiled_backends() -> Vec<&'static str> {
 pub fn adapters() -> Vec<Adapter> {
     use burn_wgpu::wgpu;
 
-    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle();
-    wanted.backends = backends;
-    let instance = wgpu::Instance::new(wanted);
-    let found = pollster::block_on(instance.enumerate_adapters(backends));
     let kind_of = |kind: wgpu::DeviceType| match kind {
         wgpu::DeviceType::DiscreteGpu => AdapterKind::DiscreteGpu,
         wgpu::DeviceType::IntegratedGpu => AdapterKind::IntegratedGpu,
@@ -152,7 +149,8 @@ pub fn adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Cpu => AdapterKind::Software,
         wgpu::DeviceType::Other => AdapterKind::Other,
     };
-    found
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    list_adapters(backends)
         .iter()
         .map(|adapter| adapter.get_info())
         .enumerate()
@@ -166,6 +164,17 @@ pub fn adapters() -> Vec<Adapter> {
                 .to_string(),
         })
         .collect()
+}
+
+/// wgpu's own list of the adapters that these APIs reach.
+#[cfg(feature = "wgpu")]
+fn list_adapters(backends: burn_wgpu::wgpu::Backends) -> Vec<burn_wgpu::wgpu::Adapter> {
+    use burn_wgpu::wgpu;
+
+    let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle();
+    wanted.backends = backends;
+    let instance = wgpu::Instance::new(wanted);
+    pollster::block_on(instance.enumerate_adapters(backends))
 }
 
 /// The adapters that wgpu finds: none, because this build has no wgpu.

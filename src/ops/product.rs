@@ -1,8 +1,11 @@
 //! Products of matrices on GPUs: `C = A B` with sums in `f32`, in one order.
 //!
-//! One kernel is for matrix units that are given their numbers in registers, as on CUDA, and takes halves. Another
-//! is for GPUs without matrix units, as every GPU is through WGSL. All else is left to Burn.
+//! One kernel is for matrix units that are given their numbers in registers, as on CUDA, another for those that
+//! planes load whole matrices into, as through Vulkan; both take halves. A third is for GPUs without matrix units, as
+//! most are through WGSL. All else is left to Burn.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cooperative;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(super) mod cube;
 #[cfg(test)]
@@ -16,6 +19,8 @@ mod operand;
 mod tile_plan;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod tiles;
+#[cfg(feature = "wgpu")]
+mod wgsl;
 
 use burn::tensor::{DType, Device};
 
@@ -31,7 +36,9 @@ pub(super) fn is_taken(device: &Device, dtype: DType, [rows, inner, columns]: [u
     match device.clone().without_autodiff().as_dispatch() {
         burn::backend::DispatchDevice::Cube(device) => {
             let client = device.client();
-            extents.suit(&client) || fragments::suit(extents, &client, dtype)
+            extents.suit(&client)
+                || fragments::suit(extents, &client, dtype)
+                || cooperative::suit(extents, &client, dtype)
         }
         _ => false,
     }

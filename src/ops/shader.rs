@@ -7,9 +7,11 @@
 mod launch;
 
 #[cfg(feature = "wgpu")]
-pub(super) use launch::Shader;
+pub(super) use launch::{Shader, launch_source};
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use burn_cubecl::cubecl::prelude::Client;
 
 /// Whether kernels written in WGSL run on `device`.
 #[cfg(feature = "wgpu")]
@@ -17,9 +19,15 @@ pub(super) fn compiles_wgsl(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
 
     match device.as_dispatch() {
-        DispatchDevice::Cube(device) => device.client().name() == launch::WGSL_RUNTIME,
+        DispatchDevice::Cube(device) => is_wgsl(&device.client()),
         _ => false,
     }
+}
+
+/// Whether this is a client of the runtime that compiles WGSL; others refuse it.
+#[cfg(feature = "wgpu")]
+pub(super) fn is_wgsl(client: &Client) -> bool {
+    client.name() == "wgpu<wgsl>"
 }
 
 /// Whether kernels written in WGSL run on `device`: not in this build.

@@ -37,7 +37,7 @@ fn every_shader_is_valid_and_has_a_twin() {
             .unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
         assert_eq!(module.entry_points.len(), 1, "{name}");
         assert_eq!(module.entry_points[0].name, "main", "{name}");
-        Validator::new(ValidationFlags::all(), Capabilities::empty())
+        Validator::new(ValidationFlags::all(), enabled(&source))
             .validate(&module)
             .unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
     }
@@ -185,6 +185,19 @@ fn no_rows_give_no_draws() {
     let streams = sample_streams(&[], 0, &cpu());
     let (ids, logprobs) = drawn(Tensor::zeros([0, 4], &cpu()), streams, filters(1.0));
     assert_eq!((ids.len(), logprobs.len()), (0, 0));
+}
+
+/// What a shader may use beyond what every device has: what it enables.
+fn enabled(source: &str) -> Capabilities {
+    let extensions = [
+        ("enable f16;", Capabilities::SHADER_FLOAT16),
+        (
+            "enable wgpu_cooperative_matrix;",
+            Capabilities::COOPERATIVE_MATRIX,
+        ),
+    ];
+    let enabled = extensions.iter().filter(|(line, _)| source.contains(line));
+    enabled.map(|(_, capability)| *capability).collect()
 }
 
 /// Names of the folder's files with this extension, without it.

@@ -5,10 +5,10 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
-use super::fragments;
 use super::operand::{Along, MatricesLaunch, OperandLaunch};
 use super::tile_plan::{Plan, QUAD, STEP, Side, shared_bytes, units_of};
 use super::tiles::product_tiles;
+use super::{cooperative, fragments};
 use crate::ops::cube::{empty, types};
 
 /// Blocks of an output, 128 × 128 each, that keep a GPU busy.
@@ -48,6 +48,10 @@ pub(in crate::ops) fn product_into(
     let extents = Extents::of(&left, &right);
     if let Some(plan) = fragments::plan(&left, &right, &output) {
         fragments::multiply(&left, &right, &output, plan);
+        return Ok(());
+    }
+    if let Some(plan) = cooperative::plan(&left, &right, &output) {
+        cooperative::multiply(&left, &right, &output, plan);
         return Ok(());
     }
     if extents.suit(&left.client) {
@@ -310,9 +314,15 @@ impl Strided {
 
     /// The operand of a launch that reads so many numbers at a time.
     pub(super) fn launch(self, width: usize) -> OperandLaunch {
+        let [count, outer, inner, batch] = self.in_vectors(width);
+        OperandLaunch::new(count, outer, inner, batch)
+    }
+
+    /// Rows or columns of the output, and the strides of outer axis, inner axis and batches, in vectors.
+    pub(super) fn in_vectors(self, width: usize) -> [usize; 4] {
         let [outer, inner, batch] =
             [self.outer, self.inner, self.batch].map(|stride| stride / width);
-        OperandLaunch::new(self.extents[0], outer, inner, batch)
+        [self.extents[0], outer, inner, batch]
     }
 }
 

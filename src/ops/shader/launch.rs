@@ -5,9 +5,6 @@ use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
-/// Name of the runtime that compiles WGSL; others refuse it.
-pub(super) const WGSL_RUNTIME: &str = "wgpu<wgsl>";
-
 /// Most workgroups along one axis of a dispatch.
 const LONGEST_AXIS: usize = 65_535;
 
@@ -26,16 +23,27 @@ impl Shader {
     /// Workgroup `(x, y)` has item `y · workgroups.x + x`; those past the last have none. `settings`
     /// are 32-bit words.
     pub fn launch(self, items: usize, tensors: &[&CubeTensor], settings: &[u32]) {
-        let client = &tensors[0].client;
-        let bindings = tensors.iter().map(|tensor| tensor.handle.clone().binding());
-        let arguments = bindings.fold(KernelArguments::new(), KernelArguments::with_buffer);
-        let arguments = arguments.with_info(MetadataBindingInfo::custom(pairs(settings)));
         let width = items.clamp(1, LONGEST_AXIS);
         let height = items.div_ceil(width);
         let count = CubeCount::Static(width as u32, height as u32, 1);
-        let kernel = SourceKernel::new(self, CubeDim::new_single());
-        client.launch(Box::new(kernel), count, arguments);
+        launch_source(self, count, tensors, settings);
     }
+}
+
+/// Runs `count` workgroups of a source over tensors, all on one device. `settings` are 32-bit words.
+pub(in crate::ops) fn launch_source(
+    source: impl KernelSource,
+    count: CubeCount,
+    tensors: &[&CubeTensor],
+    settings: &[u32],
+) {
+    let client = &tensors[0].client;
+    let bindings = tensors.iter().map(|tensor| tensor.handle.clone().binding());
+    let arguments = bindings.fold(KernelArguments::new(), KernelArguments::with_buffer);
+    let arguments = arguments.with_info(MetadataBindingInfo::custom(pairs(settings)));
+    // The workgroup's size is the source's own.
+    let kernel = SourceKernel::new(source, CubeDim::new_single());
+    client.launch(Box::new(kernel), count, arguments);
 }
 
 impl KernelSource for Shader {
