@@ -17,17 +17,18 @@ use super::tile_plan::QUAD;
 use super::wgsl;
 use crate::ops::cube::types;
 
-/// Units of a plane, and rows and columns of the output that it takes.
+/// Units of a plane.
 const PLANE: usize = 32;
-const OF_PLANE: [usize; 2] = [64, 32];
+/// Planes of a cube down and across its tile.
+const PLANES: [usize; 2] = [2, 4];
+/// Units of a cube.
+const UNITS: usize = PLANES[0] * PLANES[1] * PLANE;
 /// Rows, columns and inner places of a matrix.
 const SIDE: usize = 16;
-/// Planes of a cube.
-const PLANES: usize = 8;
 /// Quads of a step of an operand that a unit stages.
 const STAGED: usize = 4;
-/// Quads between the lines of a step, so that planes do not meet in a bank.
-const GAP: usize = 2;
+/// Numbers between the lines of a step, so that the units of a plane do not meet in a bank.
+const GAP: usize = 8;
 
 /// What the kernel and the shader are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,54 +40,54 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Teams of a cube, which share the inner axis.
-    pub fn teams(self) -> usize {
-        PLANES / self.team_planes()
-    }
-
-    fn team_planes(self) -> usize {
-        let [rows, columns] = OF_PLANE;
-        self.tile / rows * (self.tile / columns)
-    }
-
-    /// Planes side by side in the tile.
-    fn across(self) -> usize {
-        self.tile / OF_PLANE[1]
-    }
-
-    fn team_units(self) -> usize {
-        self.team_planes() * PLANE
-    }
-
-    /// Inner places of a team's step.
+    /// Inner places of a step.
     pub fn step(self) -> usize {
-        STAGED * QUAD * self.team_units() / self.tile
+        STAGED * QUAD * UNITS / self.tile
     }
 
-    /// Quads from a line of an operand's step to the next. Lines are rows or columns of the tile where the operand
-    /// lies along the inner axis, else places of the step.
-    fn line_quads(self, along: Along) -> usize {
-        let length = match along {
+    /// Rows of the tile that a plane takes.
+    fn own_rows(self) -> usize {
+        self.tile / PLANES[0]
+    }
+
+    /// Columns of the tile that a plane takes.
+    fn own_columns(self) -> usize {
+        self.tile / PLANES[1]
+    }
+
+    /// Matrices of sums of a plane.
+    fn blocks(self) -> usize {
+        self.own_rows() / SIDE * self.column_blocks()
+    }
+
+    /// Matrices side by side.
+    fn column_blocks(self) -> usize {
+        self.own_columns() / SIDE
+    }
+
+    /// Numbers of a line of an operand's step. Lines are rows or columns of the tile where the operand lies along the
+    /// inner axis, else places of the step.
+    fn length(self, along: Along) -> usize {
+        match along {
             Along::Inner => self.step(),
             Along::Outer => self.tile,
-        };
-        length / QUAD + GAP
+        }
     }
 
-    /// Quads of an operand's step.
-    fn step_quads(self, along: Along) -> usize {
-        let lines = match along {
-            Along::Inner => self.tile,
-            Along::Outer => self.step(),
-        };
-        lines * self.line_quads(along)
+    /// Numbers from a line of an operand's step to the next.
+    fn line(self, along: Along) -> usize {
+        self.length(along) + GAP
+    }
+
+    /// Numbers of an operand's step.
+    fn staged(self, along: Along) -> usize {
+        self.tile * self.step() / self.length(along) * self.line(along)
     }
 
     /// Bytes of shared memory: steps of halves, and a matrix of sums of each plane.
     fn shared_bytes(self) -> usize {
-        let quads = |along| self.teams() * self.step_quads(along);
-        let [left, right] = self.along.map(quads);
-        (left + right) * QUAD * 2 + PLANES * SIDE * SIDE * size_of::<f32>()
+        let [left, right] = self.along.map(|along| self.staged(along));
+        (left + right) * 2 + UNITS / PLANE * SIDE * SIDE * size_of::<f32>()
     }
 }
 
@@ -124,7 +125,7 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
         product_matrices::launch_unchecked(
             &output.client,
             count,
-            CubeDim::new_1d((PLANES * PLANE) as u32),
+            CubeDim::new_1d(UNITS as u32),
             left.clone().into_buffer_arg(),
             right.clone().into_buffer_arg(),
             output.clone().into_buffer_arg(),
@@ -148,6 +149,7 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
         && extents.batches > 0
         && x <= most.0 as usize
         && y <= most.1 as usize
+        && UNITS <= hardware.max_units_per_cube as usize
         && extents.batches <= most.2 as usize
         && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2]
         && multiplies_halves(client)
@@ -297,9 +299,7 @@ mod tests {
                 }
             }
         }
-        let large = plan(LARGE, [Along::Inner; 2]);
-        assert_eq!((large.teams(), large.step()), (1, 32));
-        let small = plan(SMALL, [Along::Inner; 2]);
-        assert_eq!((small.teams(), small.step()), (4, 16));
+        assert_eq!(plan(LARGE, [Along::Inner; 2]).step(), 32);
+        assert_eq!(plan(SMALL, [Along::Inner; 2]).step(), 64);
     }
 }

@@ -58,10 +58,9 @@ impl Planned {
         };
         let Plan { tile, along } = self.plan;
         let [left, right] = along.map(|along| along == Along::Inner);
-        let (teams, step) = (self.plan.teams(), self.plan.step());
+        let step = self.plan.step();
         format!(
             "{before}alias Number = {number};
-const TEAMS: u32 = {teams}u;
 const STEP: u32 = {step}u;
 const TILE: u32 = {tile}u;
 const LEFT_LIES_INNER: bool = {left};
@@ -128,8 +127,8 @@ mod tests {
         Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{planned:?}: {}", error.emit_to_string(&source)));
-        let teams = format!("const TEAMS: u32 = {}u;", planned.plan.teams());
-        assert_eq!(source.matches("const TEAMS").count(), 1);
-        assert!(source.contains(&teams), "{planned:?}");
+        let step = format!("const STEP: u32 = {}u;", planned.plan.step());
+        assert_eq!(source.matches("const STEP").count(), 1);
+        assert!(source.contains(&step), "{planned:?}");
     }
 }

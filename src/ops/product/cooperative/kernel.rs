@@ -1,23 +1,33 @@
 //! The kernel; its shader's twin is `shaders/product.wgsl`.
 //!
-//! A cube takes a tile of the output. Its planes form teams that share the steps along the inner axis; a plane of a
-//! team takes 64 × 32 of the tile, 4 × 2 matrices. A step of an operand is staged in shared memory in lines that lie
-//! as they do in the operand, a little apart, so that the planes do not meet in a bank.
+//! A cube takes a tile of the output, each of its planes a quarter of its columns of half its rows. A step of an
+//! operand along the inner axis is staged in shared memory in lines that lie as they do in the operand, a little
+//! apart, so that the units of a plane do not meet in a bank.
 
 use burn_cubecl::cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
 use burn_cubecl::cubecl::{self, prelude::*};
 
-use super::{GAP, OF_PLANE, PLANE, PLANES, Plan, SIDE, STAGED};
+use super::{PLANE, PLANES, Plan, SIDE, STAGED, UNITS};
 use crate::ops::product::operand::{Along, Matrices, Operand};
 use crate::ops::product::tile_plan::QUAD;
 
-type Quad = Const<QUAD>;
+/// Numbers of a vector in shared memory: a unit's part of a matrix is made of pairs, and loaded faster from them than
+/// from quads.
+const PAIR: usize = 2;
 
-/// Matrices of a plane along its rows and its columns.
-const ROWS: usize = OF_PLANE[0] / SIDE;
-const COLUMNS: usize = OF_PLANE[1] / SIDE;
+type Quad = Const<QUAD>;
+type Pair = Const<PAIR>;
+
 /// Quads of a matrix of sums.
 const SUMS: usize = SIDE * SIDE / QUAD;
+
+/// A step along the inner axis.
+#[derive(CubeType, Clone, Copy)]
+struct Step {
+    start: usize,
+    /// The end of the axis.
+    end: usize,
+}
 
 /// Multiplies; batches are the grid's third axis. The axis along which an operand's numbers are neighbours is whole
 /// quads; so are the columns.
@@ -33,14 +43,14 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     let of_left = comptime!(plan.along[0]);
     let of_right = comptime!(plan.along[1]);
     let mut left_step =
-        Shared::<[Vector<X, Quad>]>::new_slice(comptime!(plan.teams() * plan.step_quads(of_left)));
+        Shared::<[Vector<X, Pair>]>::new_slice(comptime!(plan.staged(of_left) / PAIR));
     let mut right_step =
-        Shared::<[Vector<X, Quad>]>::new_slice(comptime!(plan.teams() * plan.step_quads(of_right)));
+        Shared::<[Vector<X, Pair>]>::new_slice(comptime!(plan.staged(of_right) / PAIR));
     let mut left_quads = Array::<Vector<X, Quad>>::new(STAGED);
     let mut right_quads = Array::<Vector<X, Quad>>::new(STAGED);
     let mut sums = Sequence::<Matrix<f32>>::new();
     #[unroll]
-    for _ in 0..comptime!(ROWS * COLUMNS) {
+    for _ in 0..comptime!(plan.blocks()) {
         sums.push(Matrix::from_value(
             MatrixIdent::Accumulator,
             SIDE,
@@ -52,14 +62,16 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     }
     let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
     let end = matrices.inner;
-    let mut start = 0usize;
+    let mut step = Step {
+        start: 0usize.runtime(),
+        end,
+    };
     read::<X>(
         left,
         &mut left_quads,
         &matrices.left,
         y,
-        start,
-        end,
+        &step,
         of_left,
         plan,
     );
@@ -68,25 +80,23 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
         &mut right_quads,
         &matrices.right,
         x,
-        start,
-        end,
+        &step,
         of_right,
         plan,
     );
-    while start < end {
+    while step.start < end {
         sync_cube();
-        put::<X>(&left_quads, &mut left_step, start, end, of_left, plan);
-        put::<X>(&right_quads, &mut right_step, start, end, of_right, plan);
+        put::<X>(&left_quads, &mut left_step, &step, of_left, plan);
+        put::<X>(&right_quads, &mut right_step, &step, of_right, plan);
         sync_cube();
         // After the last step it is read once more.
-        start += comptime!(plan.teams() * plan.step());
+        step.start += comptime!(plan.step());
         read::<X>(
             left,
             &mut left_quads,
             &matrices.left,
             y,
-            start,
-            end,
+            &step,
             of_left,
             plan,
         );
@@ -95,8 +105,7 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
             &mut right_quads,
             &matrices.right,
             x,
-            start,
-            end,
+            &step,
             of_right,
             plan,
         );
@@ -105,30 +114,19 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     write::<Y>(output, &sums, matrices, plan);
 }
 
-/// The unit's plane among those of its team, and the team.
-#[cube]
-fn own_plane(#[comptime] plan: Plan) -> (usize, usize) {
-    let plane = UNIT_POS as usize / PLANE;
-    (
-        plane % comptime!(plan.team_planes()),
-        plane / comptime!(plan.team_planes()),
-    )
-}
-
-/// A unit's quad among those of its team's step: its line, and its place there.
+/// A unit's quad among those of a step: its line, and its first number there.
 #[cube]
 fn line_of(
     #[comptime] share: usize,
     #[comptime] along: Along,
     #[comptime] plan: Plan,
 ) -> (usize, usize) {
-    let unit = UNIT_POS as usize % comptime!(plan.team_units());
-    let own = unit + comptime!(share * plan.team_units());
-    let width = comptime!(plan.line_quads(along) - GAP);
-    (own / width, own % width)
+    let own = UNIT_POS as usize + comptime!(share * UNITS);
+    let quads = comptime!(plan.length(along) / QUAD);
+    (own / quads, own % quads * QUAD)
 }
 
-/// Reads the unit's quads of the step from `start` of a tile. Past the last inner place it reads that one: a branch
+/// Reads the unit's quads of a step of a tile. Past the last inner place it reads that one: a branch
 /// around a read would have the next one wait.
 #[cube]
 fn read<X: Float>(
@@ -136,80 +134,91 @@ fn read<X: Float>(
     quads: &mut Array<Vector<X, Quad>>,
     operand: &Operand,
     tile: usize,
-    start: usize,
-    end: usize,
+    step: &Step,
     #[comptime] along: Along,
     #[comptime] plan: Plan,
 ) {
-    let (_, team) = own_plane(plan);
-    let first = start + team * comptime!(plan.step());
     let base = CUBE_POS_Z as usize * operand.batch;
+    let first = tile * comptime!(plan.tile);
     #[unroll]
     for share in 0..STAGED {
-        let (line, quad) = line_of(share, along, plan);
+        let (line, number) = line_of(share, along, plan);
         let from = if comptime!(along == Along::Inner) {
             // Lines past the last read it again: nothing that they add up to is written.
-            let outer = min(tile * comptime!(plan.tile) + line, operand.count - 1);
-            outer * operand.outer + min(first + quad * QUAD, end - QUAD) / QUAD
+            let outer = min(first + line, operand.count - 1);
+            outer * operand.outer + min(step.start + number, step.end - QUAD) / QUAD
         } else {
-            let last = operand.count / QUAD - 1;
-            let outer = min(tile * comptime!(plan.tile / QUAD) + quad, last);
-            min(first + line, end - 1) * operand.inner + outer
+            let outer = min(first + number, operand.count - QUAD);
+            min(step.start + line, step.end - 1) * operand.inner + outer / QUAD
         };
         quads[share] = source[base + from];
     }
 }
 
-/// Puts the unit's quads in the step from `start`; zeros past the last inner place.
+/// Puts the unit's quads of a step in shared memory; zeros past the last inner place.
 #[cube]
 fn put<X: Float>(
     quads: &Array<Vector<X, Quad>>,
-    step: &mut Shared<[Vector<X, Quad>]>,
-    start: usize,
-    end: usize,
+    shared: &mut Shared<[Vector<X, Pair>]>,
+    step: &Step,
     #[comptime] along: Along,
     #[comptime] plan: Plan,
 ) {
-    let line_quads = comptime!(plan.line_quads(along));
-    let (_, team) = own_plane(plan);
-    let first = start + team * comptime!(plan.step());
     #[unroll]
     for share in 0..STAGED {
-        let (line, quad) = line_of(share, along, plan);
+        let (line, number) = line_of(share, along, plan);
         let place = if comptime!(along == Along::Inner) {
-            first + quad * QUAD
+            step.start + number
         } else {
-            first + line
+            step.start + line
         };
         let zeros = Vector::<X, Quad>::new(X::new(0.0));
-        step[team * comptime!(plan.step_quads(along)) + line * line_quads + quad] =
-            select(place < end, quads[share], zeros);
+        let quad = select(place < step.end, quads[share], zeros);
+        let slot = line * comptime!(plan.line(along)) + number;
+        #[unroll]
+        for part in 0..comptime!(QUAD / PAIR) {
+            let mut piece = Vector::<X, Pair>::empty();
+            #[unroll]
+            for lane in 0..PAIR {
+                piece.insert(lane, quad.extract(comptime!(part * PAIR + lane)));
+            }
+            shared[slot / PAIR + part] = piece;
+        }
     }
+}
+
+/// First row and column of the unit's plane in the tile.
+#[cube]
+fn corner(unit: usize, #[comptime] plan: Plan) -> (usize, usize) {
+    let plane = unit / PLANE;
+    let across = comptime!(PLANES[1]);
+    (
+        plane / across * comptime!(plan.own_rows()),
+        plane % across * comptime!(plan.own_columns()),
+    )
 }
 
 /// Adds the step's products.
 #[cube]
 fn add_step<X: Float>(
-    left_step: &Shared<[Vector<X, Quad>]>,
-    right_step: &Shared<[Vector<X, Quad>]>,
+    left_step: &Shared<[Vector<X, Pair>]>,
+    right_step: &Shared<[Vector<X, Pair>]>,
     sums: &mut Sequence<Matrix<f32>>,
     #[comptime] plan: Plan,
 ) {
-    let (plane, team) = own_plane(plan);
-    let row = plane / comptime!(plan.across()) * comptime!(OF_PLANE[0]);
-    let column = plane % comptime!(plan.across()) * comptime!(OF_PLANE[1]);
+    let (row, column) = corner(UNIT_POS as usize, plan);
     let of_left = comptime!(plan.along[0]);
     let of_right = comptime!(plan.along[1]);
+    let columns = comptime!(plan.column_blocks());
     #[unroll]
     for part in 0..comptime!(plan.step() / SIDE) {
         let place = comptime!(part * SIDE);
         let mut factors = Sequence::<Matrix<X>>::new();
         #[unroll]
-        for block in 0..COLUMNS {
+        for block in 0..columns {
             let outer = column + comptime!(block * SIDE);
             factors.push(matrix::<X>(
                 right_step,
-                team,
                 outer,
                 place,
                 MatrixIdent::B,
@@ -218,38 +227,36 @@ fn add_step<X: Float>(
             ));
         }
         #[unroll]
-        for block in 0..ROWS {
+        for block in 0..comptime!(plan.blocks() / columns) {
             let outer = row + comptime!(block * SIDE);
-            let rows = matrix::<X>(left_step, team, outer, place, MatrixIdent::A, of_left, plan);
+            let rows = matrix::<X>(left_step, outer, place, MatrixIdent::A, of_left, plan);
             #[unroll]
-            for factor in 0..COLUMNS {
-                let sum = sums.index_mut(comptime!(block * COLUMNS + factor));
+            for factor in 0..columns {
+                let sum = sums.index_mut(comptime!(block * columns + factor));
                 cmma::execute(&rows, factors.index(factor), &*sum, &*sum);
             }
         }
     }
 }
 
-/// The matrix at an outer and an inner place of a team's step.
+/// The matrix at an outer and an inner place of a step.
 #[cube]
 #[allow(unsafe_code, reason = "a matrix is loaded before it is used")]
 fn matrix<X: Float>(
-    step: &Shared<[Vector<X, Quad>]>,
-    team: usize,
+    step: &Shared<[Vector<X, Pair>]>,
     outer: usize,
     #[comptime] place: usize,
     #[comptime] ident: MatrixIdent,
     #[comptime] along: Along,
     #[comptime] plan: Plan,
 ) -> Matrix<X> {
-    let line = comptime!(plan.line_quads(along));
-    let step_quads = comptime!(plan.step_quads(along));
-    let within = if comptime!(along == Along::Inner) {
-        outer * line + comptime!(place / QUAD)
+    let line = comptime!(plan.line(along));
+    let first = if comptime!(along == Along::Inner) {
+        outer * line + place
     } else {
-        comptime!(place * line) + outer / QUAD
+        comptime!(place * line) + outer
     };
-    let first = team * step_quads + within;
+    let first = first / PAIR;
     // Rows of the left operand and columns of the right one are outer places.
     let is_row_major = comptime!((along == Along::Inner) == (ident == MatrixIdent::A));
     let layout = comptime!(match is_row_major {
@@ -258,15 +265,11 @@ fn matrix<X: Float>(
     });
     // SAFETY: it is loaded below.
     let mut matrix = unsafe { Matrix::<X>::uninitialized(ident, SIDE, SIDE, SIDE, layout) };
-    cmma::load(
-        &mut matrix,
-        &step[first..first + 1],
-        comptime!((line * QUAD) as u32),
-    );
+    cmma::load(&mut matrix, &step[first..first + 1], comptime!(line as u32));
     matrix
 }
 
-/// Adds up the teams' matrices of sums, one team after the other, and writes what lies in the output.
+/// Writes the planes' sums that lie in the output, a matrix of each plane after the other.
 #[cube]
 fn write<Y: Float>(
     output: &mut [Vector<Y, Quad>],
@@ -274,13 +277,14 @@ fn write<Y: Float>(
     matrices: &Matrices,
     #[comptime] plan: Plan,
 ) {
-    let mut shared = Shared::<[Vector<f32, Quad>]>::new_slice(comptime!(PLANES * SUMS));
+    let mut shared = Shared::<[Vector<f32, Quad>]>::new_slice(comptime!(UNITS / PLANE * SUMS));
     let (rows, columns) = (matrices.left.count, matrices.right.count);
     let unit = UNIT_POS as usize;
-    let of_team = comptime!(plan.team_planes() * SUMS);
     let first = unit / PLANE * SUMS;
+    let first_row = CUBE_POS_Y as usize * comptime!(plan.tile);
+    let first_column = CUBE_POS_X as usize * comptime!(plan.tile);
     #[unroll]
-    for block in 0..comptime!(ROWS * COLUMNS) {
+    for block in 0..comptime!(plan.blocks()) {
         sync_cube();
         cmma::store(
             &mut shared[first..first + SUMS],
@@ -290,27 +294,21 @@ fn write<Y: Float>(
         );
         sync_cube();
         #[unroll]
-        for share in 0..comptime!(of_team.div_ceil(PLANES * PLANE)) {
-            let place = unit + comptime!(share * PLANES * PLANE);
-            if place < of_team {
-                let mut sum = shared[place];
-                #[unroll]
-                for team in 1..comptime!(plan.teams()) {
-                    sum += shared[comptime!(team * of_team) + place];
-                }
-                let (plane, inside) = (place / SUMS, place % SUMS);
-                let row = CUBE_POS_Y as usize * comptime!(plan.tile)
-                    + plane / comptime!(plan.across()) * comptime!(OF_PLANE[0])
-                    + comptime!(block / COLUMNS * SIDE)
-                    + inside / comptime!(SIDE / QUAD);
-                let column = CUBE_POS_X as usize * comptime!(plan.tile)
-                    + plane % comptime!(plan.across()) * comptime!(OF_PLANE[1])
-                    + comptime!(block % COLUMNS * SIDE)
-                    + inside % comptime!(SIDE / QUAD) * QUAD;
-                if row < rows && column < columns {
-                    let number = (CUBE_POS_Z as usize * rows + row) * columns + column;
-                    output[number / QUAD] = Vector::cast_from(sum);
-                }
+        for share in 0..comptime!(SUMS / PLANE) {
+            let place = unit + comptime!(share * UNITS);
+            let (row, column) = corner(place / SUMS * PLANE, plan);
+            let inside = place % SUMS;
+            let row = first_row
+                + row
+                + comptime!(block / plan.column_blocks() * SIDE)
+                + inside / comptime!(SIDE / QUAD);
+            let column = first_column
+                + column
+                + comptime!(block % plan.column_blocks() * SIDE)
+                + inside % comptime!(SIDE / QUAD) * QUAD;
+            if row < rows && column < columns {
+                let number = (CUBE_POS_Z as usize * rows + row) * columns + column;
+                output[number / QUAD] = Vector::cast_from(shared[place]);
             }
         }
     }
