@@ -4,7 +4,7 @@
 //! planes load whole matrices into, as through Vulkan; both take halves. A third is for GPUs without matrix units, as
 //! most are through WGSL. All else is left to Burn.
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
+#[cfg(feature = "wgpu")]
 mod cooperative;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(super) mod cube;
@@ -36,9 +36,11 @@ pub(super) fn is_taken(device: &Device, dtype: DType, [rows, inner, columns]: [u
     match device.clone().without_autodiff().as_dispatch() {
         burn::backend::DispatchDevice::Cube(device) => {
             let client = device.client();
-            extents.suit(&client)
-                || fragments::suit(extents, &client, dtype)
-                || cooperative::suit(extents, &client, dtype)
+            #[cfg(feature = "wgpu")]
+            if cooperative::suit(extents, &client, dtype) {
+                return true;
+            }
+            extents.suit(&client) || fragments::suit(extents, &client, dtype)
         }
         _ => false,
     }

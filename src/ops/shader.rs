@@ -30,6 +30,12 @@ pub(super) fn is_wgsl(client: &Client) -> bool {
     client.name() == "wgpu<wgsl>"
 }
 
+/// Whether this is a client of the runtime that compiles kernels to SPIR-V.
+#[cfg(feature = "wgpu")]
+pub(super) fn is_spirv(client: &Client) -> bool {
+    client.name() == "wgpu<spirv>"
+}
+
 /// Whether kernels written in WGSL run on `device`: not in this build.
 #[cfg(not(feature = "wgpu"))]
 pub(super) fn compiles_wgsl(_: &Device) -> bool {

@@ -99,7 +99,7 @@ fn wgpu_rows_are_added_as_on_the_cpu() {
     let Some((_turn, device)) = wgpu() else {
         return;
     };
-    let (count, width, entries) = (300, 37, 11);
+    let (count, width, entries) = (1200, 37, 11);
     cpu().seed(5);
     let normal =
         |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &cpu());

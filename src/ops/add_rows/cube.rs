@@ -9,6 +9,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::cube::{Block, cube_max, cubes, types};
 
+/// Summands that each unit looks through before the cube adds those that it found.
+const RUN: usize = 8;
+
 /// Backends with the kernel.
 #[backend_extension(Cube, Fusion)]
 pub trait AddRowsBackend: Backend {
@@ -64,26 +67,53 @@ fn rows_added<S: Float, I: Int, G: Float>(
         terminate!();
     }
     let row = rows[own];
-    let mut is_later = 0.0f32;
-    let mut other = UNIT_POS as usize;
-    while other < own {
-        if rows[other] == row {
-            is_later = 1.0f32;
-        }
-        other += block.units as usize;
-    }
-    if cube_max(is_later, block) > 0.0f32 {
+    if occurs(rows, row, 0, own, block) {
         terminate!();
     }
     let first = usize::cast_from(row) * width;
-    let mut column = UNIT_POS as usize;
-    while column < width {
-        let mut total = f32::cast_from(sum[first + column]);
-        for summand in own..count {
-            if rows[summand] == row {
-                total += f32::cast_from(summands[summand * width + column]);
+    add_row(sum, summands, own, first, width, block);
+    let mut start = own + 1;
+    while start < count {
+        let end = min(start + comptime!(RUN * block.units as usize), count);
+        if occurs(rows, row, start, end, block) {
+            for summand in start..end {
+                if rows[summand] == row {
+                    add_row(sum, summands, summand, first, width, block);
+                }
             }
         }
+        start = end;
+    }
+}
+
+/// Whether a row is among those of the summands `start..end`.
+#[cube]
+fn occurs<I: Int>(rows: &[I], row: I, start: usize, end: usize, #[comptime] block: Block) -> bool {
+    let mut found = 0.0f32;
+    let mut summand = start + UNIT_POS as usize;
+    while summand < end {
+        if rows[summand] == row {
+            found = 1.0f32;
+        }
+        summand += block.units as usize;
+    }
+    cube_max(found, block) > 0.0f32
+}
+
+/// Adds a summand to the row of the sum that begins at `first`.
+#[cube]
+fn add_row<S: Float, G: Float>(
+    sum: &mut [S],
+    summands: &[G],
+    summand: usize,
+    first: usize,
+    width: usize,
+    #[comptime] block: Block,
+) {
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let total = f32::cast_from(sum[first + column])
+            + f32::cast_from(summands[summand * width + column]);
         sum[first + column] = S::cast_from(total);
         column += block.units as usize;
     }

@@ -10,25 +10,25 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use self::kernel::product_matrices;
-use super::cube::{ENOUGH_BLOCKS, Extents, LARGE, LEAST_SIDE, SMALL, operands};
+use super::cube::{
+    CHUNK, ENOUGH_BLOCKS, Extents, LARGE, LEAST_SIDE, SMALL, operands, starts_at_a_chunk,
+};
 use super::operand::{Along, MatricesLaunch};
 use super::tile_plan::QUAD;
-#[cfg(feature = "wgpu")]
 use super::wgsl;
 use crate::ops::cube::types;
+use crate::ops::shader::is_spirv;
 
 /// Units of a plane.
 const PLANE: usize = 32;
-/// Planes of a cube down and across its tile.
-const PLANES: [usize; 2] = [2, 4];
+/// Planes of a cube along each side of its tile.
+const PLANES: usize = 2;
 /// Units of a cube.
-const UNITS: usize = PLANES[0] * PLANES[1] * PLANE;
+const UNITS: usize = PLANES * PLANES * PLANE;
 /// Rows, columns and inner places of a matrix.
 const SIDE: usize = 16;
-/// Quads of a step of an operand that a unit stages.
+/// Chunks of a step of an operand that a unit stages.
 const STAGED: usize = 4;
-/// Numbers between the lines of a step, so that the units of a plane do not meet in a bank.
-const GAP: usize = 8;
 
 /// What the kernel and the shader are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,52 +42,38 @@ pub(super) struct Plan {
 impl Plan {
     /// Inner places of a step.
     pub fn step(self) -> usize {
-        STAGED * QUAD * UNITS / self.tile
+        STAGED * CHUNK * UNITS / self.tile
     }
 
-    /// Rows of the tile that a plane takes.
-    fn own_rows(self) -> usize {
-        self.tile / PLANES[0]
-    }
-
-    /// Columns of the tile that a plane takes.
-    fn own_columns(self) -> usize {
-        self.tile / PLANES[1]
-    }
-
-    /// Matrices of sums of a plane.
+    /// Matrices along each side of a plane's part of the tile.
     fn blocks(self) -> usize {
-        self.own_rows() / SIDE * self.column_blocks()
+        self.tile / PLANES / SIDE
     }
 
-    /// Matrices side by side.
-    fn column_blocks(self) -> usize {
-        self.own_columns() / SIDE
-    }
-
-    /// Numbers of a line of an operand's step. Lines are rows or columns of the tile where the operand lies along the
+    /// Chunks of a line of an operand's step. Lines are rows or columns of the tile where the operand lies along the
     /// inner axis, else places of the step.
     fn length(self, along: Along) -> usize {
         match along {
-            Along::Inner => self.step(),
-            Along::Outer => self.tile,
+            Along::Inner => self.step() / CHUNK,
+            Along::Outer => self.tile / CHUNK,
         }
     }
 
-    /// Numbers from a line of an operand's step to the next.
+    /// Chunks from a line of an operand's step to the next: one is left free, so that the units of a plane do not
+    /// meet in a bank.
     fn line(self, along: Along) -> usize {
-        self.length(along) + GAP
+        self.length(along) + 1
     }
 
-    /// Numbers of an operand's step.
+    /// Chunks of an operand's step.
     fn staged(self, along: Along) -> usize {
-        self.tile * self.step() / self.length(along) * self.line(along)
+        STAGED * UNITS / self.length(along) * self.line(along)
     }
 
     /// Bytes of shared memory: steps of halves, and a matrix of sums of each plane.
     fn shared_bytes(self) -> usize {
         let [left, right] = self.along.map(|along| self.staged(along));
-        (left + right) * 2 + UNITS / PLANE * SIDE * SIDE * size_of::<f32>()
+        (left + right) * CHUNK * 2 + UNITS / PLANE * SIDE * SIDE * size_of::<f32>()
     }
 }
 
@@ -101,8 +87,9 @@ pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -
     };
     let hardware = &left.client.properties().hardware;
     let takes = matches!(output.dtype, DType::F16 | DType::F32)
-        && of_left.is_whole(QUAD)
-        && of_right.is_whole(QUAD)
+        && of_left.is_whole(CHUNK)
+        && of_right.is_whole(CHUNK)
+        && [left, right].into_iter().all(starts_at_a_chunk)
         && hardware.max_shared_memory_size >= plan.shared_bytes()
         && suit(extents, &left.client, left.dtype);
     takes.then_some(plan)
@@ -114,7 +101,6 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
     let extents = Extents::of(left, right);
     let [y, x] = extents.cubes([plan.tile; 2]);
     let count = CubeCount::Static(x as u32, y as u32, extents.batches as u32);
-    #[cfg(feature = "wgpu")]
     if wgsl::multiplies(&left.client) {
         return wgsl::multiply(left, right, output, count, plan);
     }
@@ -129,7 +115,7 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
             left.clone().into_buffer_arg(),
             right.clone().into_buffer_arg(),
             output.clone().into_buffer_arg(),
-            MatricesLaunch::new(of_left.launch(QUAD), of_right.launch(QUAD), extents.inner),
+            MatricesLaunch::new(of_left.launch(CHUNK), of_right.launch(CHUNK), extents.inner),
             plan,
             types([left, output]),
         );
@@ -155,7 +141,7 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
         && multiplies_halves(client)
 }
 
-/// Whether planes multiply matrices of halves, with sums in `f32`.
+/// Whether planes multiply matrices of halves, with sums in `f32`, by the shader or the kernel.
 fn multiplies_halves(client: &Client) -> bool {
     let config = MmaConfig {
         a_type: ElemType::Float(FloatKind::F16),
@@ -165,11 +151,8 @@ fn multiplies_halves(client: &Client) -> bool {
         n: SIDE as u32,
         k: SIDE as u32,
     };
-    #[cfg(feature = "wgpu")]
-    if wgsl::multiplies(client) {
-        return true;
-    }
-    client.properties().features.matmul.cmma.contains(&config)
+    let has_units = client.properties().features.matmul.cmma.contains(&config);
+    wgsl::multiplies(client) || is_spirv(client) && has_units
 }
 
 /// Rows and columns of a tile: large ones, unless they are too few or half of them empty.
@@ -192,11 +175,7 @@ mod tests {
     use crate::ops::product::exact::{INTERLEAVED, PLAIN, TRANSPOSED, expected, operand, read};
 
     /// Devices whose matrix units may suit.
-    const DEVICES: [DeviceSpec; 3] = [
-        DeviceSpec::Wgpu(0),
-        DeviceSpec::Vulkan(0),
-        DeviceSpec::Cuda(0),
-    ];
+    const DEVICES: [DeviceSpec; 2] = [DeviceSpec::Wgpu(0), DeviceSpec::Vulkan(0)];
 
     /// Runs `check` with each device that has matrix units.
     fn on_matrix_units(check: impl Fn(&Device)) {
@@ -241,20 +220,20 @@ mod tests {
                     let orders = [left, right];
                     check(device, [1, 1], [128, 32, 128], orders, DType::F32);
                     // Edges inside of tiles, and steps that are not whole.
-                    check(device, [1, 1], [72, 100, 136], orders, DType::F32);
-                    check(device, [1, 1], [264, 68, 40], orders, DType::F16);
+                    check(device, [1, 1], [72, 104, 136], orders, DType::F32);
+                    check(device, [1, 1], [264, 72, 40], orders, DType::F16);
                 }
             }
             check(device, [1, 1], [37, 64, 40], [PLAIN; 2], DType::F32);
             for batches in [[3, 3], [1, 3], [3, 1]] {
-                check(device, batches, [72, 36, 40], [PLAIN; 2], DType::F32);
+                check(device, batches, [72, 40, 40], [PLAIN; 2], DType::F32);
             }
-            check(device, [3, 3], [72, 36, 40], [INTERLEAVED; 2], DType::F32);
+            check(device, [3, 3], [72, 40, 40], [INTERLEAVED; 2], DType::F32);
         });
     }
 
     #[test]
-    fn products_that_do_not_fill_quads_are_not_for_matrix_units() {
+    fn products_that_do_not_fill_chunks_are_not_for_matrix_units() {
         on_matrix_units(|device| {
             let is_taken = |sizes: [usize; 3], dtype| {
                 let [rows, inner, columns] = sizes;
@@ -264,7 +243,7 @@ mod tests {
                 plan(&left, &right, &output).is_some()
             };
             assert!(is_taken([64, 64, 64], DType::F16));
-            for sizes in [[64, 66, 64], [64, 64, 62], [8, 64, 64], [64, 0, 64]] {
+            for sizes in [[64, 68, 64], [64, 64, 60], [8, 64, 64], [64, 0, 64]] {
                 assert!(!is_taken(sizes, DType::F16), "{sizes:?}");
             }
             assert!(!is_taken([64, 64, 64], DType::F32));

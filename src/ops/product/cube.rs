@@ -5,10 +5,12 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
+#[cfg(feature = "wgpu")]
+use super::cooperative;
+use super::fragments;
 use super::operand::{Along, MatricesLaunch, OperandLaunch};
 use super::tile_plan::{Plan, QUAD, STEP, Side, shared_bytes, units_of};
 use super::tiles::product_tiles;
-use super::{cooperative, fragments};
 use crate::ops::cube::{empty, types};
 
 /// Blocks of an output, 128 × 128 each, that keep a GPU busy.
@@ -18,6 +20,8 @@ pub(super) const SMALL: usize = 64;
 pub(super) const LARGE: usize = 128;
 /// Fewest rows and columns that fill enough of a tile.
 pub(super) const LEAST_SIDE: usize = 32;
+/// Halves that are read at a time: 16 bytes.
+pub(super) const CHUNK: usize = 8;
 /// Small tiles that keep a GPU busy with one team each.
 const ENOUGH_TEAMS: usize = 1024;
 /// Teams of a cube where there are fewer.
@@ -50,6 +54,7 @@ pub(in crate::ops) fn product_into(
         fragments::multiply(&left, &right, &output, plan);
         return Ok(());
     }
+    #[cfg(feature = "wgpu")]
     if let Some(plan) = cooperative::plan(&left, &right, &output) {
         cooperative::multiply(&left, &right, &output, plan);
         return Ok(());
@@ -229,6 +234,13 @@ pub(super) fn operands(left: &CubeTensor, right: &CubeTensor) -> (Strided, Strid
     (of_left, of_right)
 }
 
+/// Whether a tensor of halves begins where a chunk may be read.
+pub(super) fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
+    let start = tensor.handle.offset_start.unwrap_or(0);
+    start.is_multiple_of((CHUNK * tensor.dtype.size()) as u64)
+}
+
+/// The output of a product beside a tensor on its device.
 pub(super) fn output(beside: &CubeTensor, extents: Extents, dtype: DType) -> CubeTensor {
     let Extents { rows, columns, .. } = extents;
     match beside.meta.shape().num_dims() {

@@ -7,8 +7,8 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use self::kernel::{CHUNK, Plan, STEP, Side, UNITS, product_fragments};
-use super::cube::{Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands};
+use self::kernel::{Plan, STEP, Side, UNITS, product_fragments};
+use super::cube::{CHUNK, Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands, starts_at_a_chunk};
 use super::operand::MatricesLaunch;
 use crate::ops::cube::{multiplies_registers, types};
 
@@ -64,12 +64,6 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
             types([left, output]),
         );
     }
-}
-
-/// Whether a tensor begins where a chunk may be read.
-fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
-    let start = tensor.handle.offset_start.unwrap_or(0);
-    start.is_multiple_of((CHUNK * tensor.dtype.size()) as u64)
 }
 
 /// Whether there are matrix units for numbers of this type, steps and chunks are whole, and tiles full enough.

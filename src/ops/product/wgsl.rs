@@ -6,9 +6,8 @@ use burn_cubecl::template::{KernelSource, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::cooperative::Plan;
-use super::cube::{Extents, Strided, operands};
+use super::cube::{CHUNK, Extents, Strided, operands};
 use super::operand::Along;
-use super::tile_plan::QUAD;
 use crate::device::matrix_units;
 use crate::ops::shader::{is_wgsl, launch_source};
 
@@ -30,7 +29,7 @@ pub(super) fn multiply(
     plan: Plan,
 ) {
     let (of_left, of_right) = operands(left, right);
-    let words = |operand: Strided| operand.in_vectors(QUAD).map(|word| word as u32);
+    let words = |operand: Strided| operand.in_vectors(CHUNK).map(|word| word as u32);
     let inner = [Extents::of(left, right).inner as u32, 0];
     let settings = [&words(of_left)[..], &words(of_right), &inner].concat();
     let planned = Planned {

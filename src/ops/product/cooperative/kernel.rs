@@ -1,25 +1,25 @@
 //! The kernel; its shader's twin is `shaders/product.wgsl`.
 //!
-//! A cube takes a tile of the output, each of its planes a quarter of its columns of half its rows. A step of an
-//! operand along the inner axis is staged in shared memory in lines that lie as they do in the operand, a little
-//! apart, so that the units of a plane do not meet in a bank.
+//! A cube takes a tile of the output, each of its planes a quarter. A step of an operand along the inner axis is
+//! staged in shared memory in lines that lie as they do in the operand, a little apart, so that the units of a
+//! plane do not meet in a bank. Chunks of eight numbers are moved as words: matrices are loaded faster from memory
+//! that is known to be aligned to them.
 
 use burn_cubecl::cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
 use burn_cubecl::cubecl::{self, prelude::*};
 
 use super::{PLANE, PLANES, Plan, SIDE, STAGED, UNITS};
+use crate::ops::product::cube::CHUNK;
 use crate::ops::product::operand::{Along, Matrices, Operand};
 use crate::ops::product::tile_plan::QUAD;
 
-/// Numbers of a vector in shared memory: a unit's part of a matrix is made of pairs, and loaded faster from them than
-/// from quads.
-const PAIR: usize = 2;
-
-type Quad = Const<QUAD>;
-type Pair = Const<PAIR>;
-
+/// Words of a chunk of halves.
+const WORDS: usize = CHUNK / 2;
 /// Quads of a matrix of sums.
 const SUMS: usize = SIDE * SIDE / QUAD;
+
+type Chunk = Vector<u32, Const<WORDS>>;
+type Quad = Const<QUAD>;
 
 /// A step along the inner axis.
 #[derive(CubeType, Clone, Copy)]
@@ -30,11 +30,11 @@ struct Step {
 }
 
 /// Multiplies; batches are the grid's third axis. The axis along which an operand's numbers are neighbours is whole
-/// quads; so are the columns.
+/// chunks; columns are whole quads.
 #[cube(launch_unchecked)]
 pub(super) fn product_matrices<X: Float, Y: Float>(
-    left: &[Vector<X, Quad>],
-    right: &[Vector<X, Quad>],
+    left: &[Chunk],
+    right: &[Chunk],
     output: &mut [Vector<Y, Quad>],
     matrices: &Matrices,
     #[comptime] plan: Plan,
@@ -42,15 +42,13 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
 ) {
     let of_left = comptime!(plan.along[0]);
     let of_right = comptime!(plan.along[1]);
-    let mut left_step =
-        Shared::<[Vector<X, Pair>]>::new_slice(comptime!(plan.staged(of_left) / PAIR));
-    let mut right_step =
-        Shared::<[Vector<X, Pair>]>::new_slice(comptime!(plan.staged(of_right) / PAIR));
-    let mut left_quads = Array::<Vector<X, Quad>>::new(STAGED);
-    let mut right_quads = Array::<Vector<X, Quad>>::new(STAGED);
+    let mut left_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(of_left)));
+    let mut right_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(of_right)));
+    let mut left_chunks = Array::<Chunk>::new(STAGED);
+    let mut right_chunks = Array::<Chunk>::new(STAGED);
     let mut sums = Sequence::<Matrix<f32>>::new();
     #[unroll]
-    for _ in 0..comptime!(plan.blocks()) {
+    for _ in 0..comptime!(plan.blocks() * plan.blocks()) {
         sums.push(Matrix::from_value(
             MatrixIdent::Accumulator,
             SIDE,
@@ -60,25 +58,18 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
             0.0f32,
         ));
     }
+    let (of_rows, of_columns) = (&matrices.left, &matrices.right);
     let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
     let end = matrices.inner;
     let mut step = Step {
         start: 0usize.runtime(),
         end,
     };
-    read::<X>(
-        left,
-        &mut left_quads,
-        &matrices.left,
-        y,
-        &step,
-        of_left,
-        plan,
-    );
-    read::<X>(
+    read(left, &mut left_chunks, of_rows, y, &step, of_left, plan);
+    read(
         right,
-        &mut right_quads,
-        &matrices.right,
+        &mut right_chunks,
+        of_columns,
         x,
         &step,
         of_right,
@@ -86,24 +77,16 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     );
     while step.start < end {
         sync_cube();
-        put::<X>(&left_quads, &mut left_step, &step, of_left, plan);
-        put::<X>(&right_quads, &mut right_step, &step, of_right, plan);
+        put(&left_chunks, &mut left_step, &step, of_left, plan);
+        put(&right_chunks, &mut right_step, &step, of_right, plan);
         sync_cube();
         // After the last step it is read once more.
         step.start += comptime!(plan.step());
-        read::<X>(
-            left,
-            &mut left_quads,
-            &matrices.left,
-            y,
-            &step,
-            of_left,
-            plan,
-        );
-        read::<X>(
+        read(left, &mut left_chunks, of_rows, y, &step, of_left, plan);
+        read(
             right,
-            &mut right_quads,
-            &matrices.right,
+            &mut right_chunks,
+            of_columns,
             x,
             &step,
             of_right,
@@ -114,7 +97,7 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     write::<Y>(output, &sums, matrices, plan);
 }
 
-/// A unit's quad among those of a step: its line, and its first number there.
+/// A unit's chunk among those of a step: its line, and its place there.
 #[cube]
 fn line_of(
     #[comptime] share: usize,
@@ -122,16 +105,16 @@ fn line_of(
     #[comptime] plan: Plan,
 ) -> (usize, usize) {
     let own = UNIT_POS as usize + comptime!(share * UNITS);
-    let quads = comptime!(plan.length(along) / QUAD);
-    (own / quads, own % quads * QUAD)
+    let chunks = comptime!(plan.length(along));
+    (own / chunks, own % chunks)
 }
 
-/// Reads the unit's quads of a step of a tile. Past the last inner place it reads that one: a branch
-/// around a read would have the next one wait.
+/// Reads the unit's chunks of a step of a tile. Past the last inner place it reads that one: a branch around a read
+/// would have the next one wait.
 #[cube]
-fn read<X: Float>(
-    source: &[Vector<X, Quad>],
-    quads: &mut Array<Vector<X, Quad>>,
+fn read(
+    source: &[Chunk],
+    chunks: &mut Array<Chunk>,
     operand: &Operand,
     tile: usize,
     step: &Step,
@@ -142,48 +125,38 @@ fn read<X: Float>(
     let first = tile * comptime!(plan.tile);
     #[unroll]
     for share in 0..STAGED {
-        let (line, number) = line_of(share, along, plan);
+        let (line, place) = line_of(share, along, plan);
         let from = if comptime!(along == Along::Inner) {
             // Lines past the last read it again: nothing that they add up to is written.
             let outer = min(first + line, operand.count - 1);
-            outer * operand.outer + min(step.start + number, step.end - QUAD) / QUAD
+            outer * operand.outer + min(step.start / CHUNK + place, step.end / CHUNK - 1)
         } else {
-            let outer = min(first + number, operand.count - QUAD);
-            min(step.start + line, step.end - 1) * operand.inner + outer / QUAD
+            let outer = min(first / CHUNK + place, operand.count / CHUNK - 1);
+            min(step.start + line, step.end - 1) * operand.inner + outer
         };
-        quads[share] = source[base + from];
+        chunks[share] = source[base + from];
     }
 }
 
-/// Puts the unit's quads of a step in shared memory; zeros past the last inner place.
+/// Puts the unit's chunks of a step in shared memory; zeros past the last inner place.
 #[cube]
-fn put<X: Float>(
-    quads: &Array<Vector<X, Quad>>,
-    shared: &mut Shared<[Vector<X, Pair>]>,
+fn put(
+    chunks: &Array<Chunk>,
+    shared: &mut Shared<[Chunk]>,
     step: &Step,
     #[comptime] along: Along,
     #[comptime] plan: Plan,
 ) {
     #[unroll]
     for share in 0..STAGED {
-        let (line, number) = line_of(share, along, plan);
-        let place = if comptime!(along == Along::Inner) {
-            step.start + number
+        let (line, place) = line_of(share, along, plan);
+        let inner = if comptime!(along == Along::Inner) {
+            step.start + place * CHUNK
         } else {
             step.start + line
         };
-        let zeros = Vector::<X, Quad>::new(X::new(0.0));
-        let quad = select(place < step.end, quads[share], zeros);
-        let slot = line * comptime!(plan.line(along)) + number;
-        #[unroll]
-        for part in 0..comptime!(QUAD / PAIR) {
-            let mut piece = Vector::<X, Pair>::empty();
-            #[unroll]
-            for lane in 0..PAIR {
-                piece.insert(lane, quad.extract(comptime!(part * PAIR + lane)));
-            }
-            shared[slot / PAIR + part] = piece;
-        }
+        let slot = line * comptime!(plan.line(along)) + place;
+        shared[slot] = select(inner < step.end, chunks[share], Chunk::new(0));
     }
 }
 
@@ -191,48 +164,39 @@ fn put<X: Float>(
 #[cube]
 fn corner(unit: usize, #[comptime] plan: Plan) -> (usize, usize) {
     let plane = unit / PLANE;
-    let across = comptime!(PLANES[1]);
-    (
-        plane / across * comptime!(plan.own_rows()),
-        plane % across * comptime!(plan.own_columns()),
-    )
+    let side = comptime!(plan.blocks() * SIDE);
+    (plane / PLANES * side, plane % PLANES * side)
 }
 
 /// Adds the step's products.
 #[cube]
 fn add_step<X: Float>(
-    left_step: &Shared<[Vector<X, Pair>]>,
-    right_step: &Shared<[Vector<X, Pair>]>,
+    left_step: &Shared<[Chunk]>,
+    right_step: &Shared<[Chunk]>,
     sums: &mut Sequence<Matrix<f32>>,
     #[comptime] plan: Plan,
 ) {
     let (row, column) = corner(UNIT_POS as usize, plan);
     let of_left = comptime!(plan.along[0]);
     let of_right = comptime!(plan.along[1]);
-    let columns = comptime!(plan.column_blocks());
+    let blocks = comptime!(plan.blocks());
     #[unroll]
     for part in 0..comptime!(plan.step() / SIDE) {
         let place = comptime!(part * SIDE);
         let mut factors = Sequence::<Matrix<X>>::new();
         #[unroll]
-        for block in 0..columns {
+        for block in 0..blocks {
             let outer = column + comptime!(block * SIDE);
-            factors.push(matrix::<X>(
-                right_step,
-                outer,
-                place,
-                MatrixIdent::B,
-                of_right,
-                plan,
-            ));
+            let ident = MatrixIdent::B;
+            factors.push(matrix::<X>(right_step, outer, place, ident, of_right, plan));
         }
         #[unroll]
-        for block in 0..comptime!(plan.blocks() / columns) {
+        for block in 0..blocks {
             let outer = row + comptime!(block * SIDE);
             let rows = matrix::<X>(left_step, outer, place, MatrixIdent::A, of_left, plan);
             #[unroll]
-            for factor in 0..columns {
-                let sum = sums.index_mut(comptime!(block * columns + factor));
+            for factor in 0..blocks {
+                let sum = sums.index_mut(comptime!(block * blocks + factor));
                 cmma::execute(&rows, factors.index(factor), &*sum, &*sum);
             }
         }
@@ -243,7 +207,7 @@ fn add_step<X: Float>(
 #[cube]
 #[allow(unsafe_code, reason = "a matrix is loaded before it is used")]
 fn matrix<X: Float>(
-    step: &Shared<[Vector<X, Pair>]>,
+    step: &Shared<[Chunk]>,
     outer: usize,
     #[comptime] place: usize,
     #[comptime] ident: MatrixIdent,
@@ -252,11 +216,10 @@ fn matrix<X: Float>(
 ) -> Matrix<X> {
     let line = comptime!(plan.line(along));
     let first = if comptime!(along == Along::Inner) {
-        outer * line + place
+        outer * line + comptime!(place / CHUNK)
     } else {
-        comptime!(place * line) + outer
+        comptime!(place * line) + outer / CHUNK
     };
-    let first = first / PAIR;
     // Rows of the left operand and columns of the right one are outer places.
     let is_row_major = comptime!((along == Along::Inner) == (ident == MatrixIdent::A));
     let layout = comptime!(match is_row_major {
@@ -265,7 +228,8 @@ fn matrix<X: Float>(
     });
     // SAFETY: it is loaded below.
     let mut matrix = unsafe { Matrix::<X>::uninitialized(ident, SIDE, SIDE, SIDE, layout) };
-    cmma::load(&mut matrix, &step[first..first + 1], comptime!(line as u32));
+    let stride = comptime!((line * WORDS) as u32);
+    cmma::load(&mut matrix, &step[first..first + 1], stride);
     matrix
 }
 
@@ -283,8 +247,9 @@ fn write<Y: Float>(
     let first = unit / PLANE * SUMS;
     let first_row = CUBE_POS_Y as usize * comptime!(plan.tile);
     let first_column = CUBE_POS_X as usize * comptime!(plan.tile);
+    let blocks = comptime!(plan.blocks());
     #[unroll]
-    for block in 0..comptime!(plan.blocks()) {
+    for block in 0..comptime!(blocks * blocks) {
         sync_cube();
         cmma::store(
             &mut shared[first..first + SUMS],
@@ -300,11 +265,11 @@ fn write<Y: Float>(
             let inside = place % SUMS;
             let row = first_row
                 + row
-                + comptime!(block / plan.column_blocks() * SIDE)
+                + comptime!(block / blocks * SIDE)
                 + inside / comptime!(SIDE / QUAD);
             let column = first_column
                 + column
-                + comptime!(block % plan.column_blocks() * SIDE)
+                + comptime!(block % blocks * SIDE)
                 + inside % comptime!(SIDE / QUAD) * QUAD;
             if row < rows && column < columns {
                 let number = (CUBE_POS_Z as usize * rows + row) * columns + column;

@@ -8,10 +8,9 @@
 use burn_cubecl::cubecl::cmma::{MatrixIdent, MmaDefinition};
 use burn_cubecl::cubecl::{self, prelude::*};
 
+use crate::ops::product::cube::CHUNK;
 use crate::ops::product::operand::{Along, Matrices, Operand};
 
-/// Numbers of a chunk: 16 bytes of halves.
-pub(super) const CHUNK: usize = 8;
 /// Inner places of a step.
 pub(super) const STEP: usize = 32;
 /// Rows and inner places that matrix units take at a time.
