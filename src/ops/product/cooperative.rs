@@ -1,5 +1,5 @@
 //! Products of halves by matrix units (tensor cores) that a plane loads matrices of 16 × 16 into, as through Vulkan:
-//! by a shader where WGSL reaches them, else by a kernel of the same plan.
+//! by a shader where WGSL reaches them, else by a kernel of the same tiles and steps.
 
 mod kernel;
 
@@ -10,9 +10,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use self::kernel::product_matrices;
-use super::cube::{
-    CHUNK, ENOUGH_BLOCKS, Extents, LARGE, LEAST_SIDE, SMALL, operands, starts_at_a_chunk,
-};
+use super::cube::{CHUNK, ENOUGH_BLOCKS, Extents, LARGE, SMALL, operands, starts_at_a_chunk};
 use super::operand::{Along, MatricesLaunch};
 use super::tile_plan::QUAD;
 use super::wgsl;
@@ -21,13 +19,16 @@ use crate::ops::shader::is_spirv;
 
 /// Units of a plane.
 const PLANE: usize = 32;
-/// Planes of a cube along each side of its tile.
+/// Planes of the kernel's cube along each side of its tile.
 const PLANES: usize = 2;
-/// Units of a cube.
+/// Units of the kernel's cube.
 const UNITS: usize = PLANES * PLANES * PLANE;
 /// Rows, columns and inner places of a matrix.
 const SIDE: usize = 16;
-/// Chunks of a step of an operand that a unit stages.
+/// Fewest rows and columns that are worth a tile: a few rows leave most of it empty, but reading what they are
+/// multiplied by takes longer than multiplying.
+const LEAST_SIDE: usize = 8;
+/// Chunks of a step of an operand that a unit of the kernel stages.
 const STAGED: usize = 4;
 
 /// What the kernel and the shader are compiled for.
@@ -71,9 +72,9 @@ impl Plan {
     }
 
     /// Bytes of shared memory: steps of halves, and a matrix of sums of each plane.
-    fn shared_bytes(self) -> usize {
+    fn shared_bytes(self, units: usize) -> usize {
         let [left, right] = self.along.map(|along| self.staged(along));
-        (left + right) * CHUNK * 2 + UNITS / PLANE * SIDE * SIDE * size_of::<f32>()
+        (left + right) * CHUNK * 2 + units / PLANE * SIDE * SIDE * size_of::<f32>()
     }
 }
 
@@ -86,11 +87,12 @@ pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -
         along: [of_left.along(), of_right.along()],
     };
     let hardware = &left.client.properties().hardware;
+    let units = cube_units(&left.client)?;
     let takes = matches!(output.dtype, DType::F16 | DType::F32)
         && of_left.is_whole(CHUNK)
         && of_right.is_whole(CHUNK)
         && [left, right].into_iter().all(starts_at_a_chunk)
-        && hardware.max_shared_memory_size >= plan.shared_bytes()
+        && hardware.max_shared_memory_size >= plan.shared_bytes(units)
         && suit(extents, &left.client, left.dtype);
     takes.then_some(plan)
 }
@@ -135,14 +137,14 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
         && extents.batches > 0
         && x <= most.0 as usize
         && y <= most.1 as usize
-        && UNITS <= hardware.max_units_per_cube as usize
         && extents.batches <= most.2 as usize
         && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2]
-        && multiplies_halves(client)
+        && cube_units(client).is_some_and(|units| units <= hardware.max_units_per_cube as usize)
 }
 
-/// Whether planes multiply matrices of halves, with sums in `f32`, by the shader or the kernel.
-fn multiplies_halves(client: &Client) -> bool {
+/// Units of a cube of the shader or the kernel; none where planes do not multiply matrices of halves, with sums in
+/// `f32`.
+fn cube_units(client: &Client) -> Option<usize> {
     let config = MmaConfig {
         a_type: ElemType::Float(FloatKind::F16),
         b_type: ElemType::Float(FloatKind::F16),
@@ -151,8 +153,11 @@ fn multiplies_halves(client: &Client) -> bool {
         n: SIDE as u32,
         k: SIDE as u32,
     };
-    let has_units = client.properties().features.matmul.cmma.contains(&config);
-    wgsl::multiplies(client) || is_spirv(client) && has_units
+    let has_units = || client.properties().features.matmul.cmma.contains(&config);
+    if wgsl::multiplies(client) {
+        return Some(wgsl::UNITS);
+    }
+    (is_spirv(client) && has_units()).then_some(UNITS)
 }
 
 /// Rows and columns of a tile: large ones, unless they are too few or half of them empty.
@@ -181,7 +186,9 @@ mod tests {
     fn on_matrix_units(check: impl Fn(&Device)) {
         for spec in DEVICES {
             let has_units = |device: &Device| match device.as_dispatch() {
-                burn::backend::DispatchDevice::Cube(device) => multiplies_halves(&device.client()),
+                burn::backend::DispatchDevice::Cube(device) => {
+                    cube_units(&device.client()).is_some()
+                }
                 _ => false,
             };
             match device::open(&spec).ok().filter(has_units) {
@@ -243,7 +250,7 @@ mod tests {
                 plan(&left, &right, &output).is_some()
             };
             assert!(is_taken([64, 64, 64], DType::F16));
-            for sizes in [[64, 68, 64], [64, 64, 60], [8, 64, 64], [64, 0, 64]] {
+            for sizes in [[64, 68, 64], [64, 64, 60], [4, 64, 64], [64, 0, 64]] {
                 assert!(!is_taken(sizes, DType::F16), "{sizes:?}");
             }
             assert!(!is_taken([64, 64, 64], DType::F32));
@@ -274,7 +281,7 @@ mod tests {
             for right in [Along::Inner, Along::Outer] {
                 for tile in [LARGE, SMALL] {
                     let plan = plan(tile, [left, right]);
-                    assert!(plan.shared_bytes() <= 32 << 10, "{plan:?}");
+                    assert!(plan.shared_bytes(wgsl::UNITS) <= 32 << 10, "{plan:?}");
                 }
             }
         }

@@ -6,12 +6,15 @@ use burn_cubecl::template::{KernelSource, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::cooperative::Plan;
-use super::cube::{CHUNK, Extents, Strided, operands};
+use super::cube::{Extents, Strided, operands};
 use super::operand::Along;
+use super::tile_plan::QUAD;
 use crate::device::matrix_units;
 use crate::ops::shader::{is_wgsl, launch_source};
 
 const SOURCE: &str = include_str!("../../../shaders/product.wgsl");
+/// Units of the shader's workgroup.
+pub(super) const UNITS: usize = 256;
 /// The lines around the plan in the source.
 const PLAN: [&str; 2] = ["// A plan,", "// The end of the plan."];
 
@@ -29,7 +32,7 @@ pub(super) fn multiply(
     plan: Plan,
 ) {
     let (of_left, of_right) = operands(left, right);
-    let words = |operand: Strided| operand.in_vectors(CHUNK).map(|word| word as u32);
+    let words = |operand: Strided| operand.in_vectors(QUAD).map(|word| word as u32);
     let inner = [Extents::of(left, right).inner as u32, 0];
     let settings = [&words(of_left)[..], &words(of_right), &inner].concat();
     let planned = Planned {

@@ -1,4 +1,4 @@
-//! The kernel; its shader's twin is `shaders/product.wgsl`.
+//! The kernel, for SPIR-V; `shaders/product.wgsl` does the same through WGSL.
 //!
 //! A cube takes a tile of the output, each of its planes a quarter. A step of an operand along the inner axis is
 //! staged in shared memory in lines that lie as they do in the operand, a little apart, so that the units of a
