@@ -76,10 +76,12 @@ fn rows_added<S: Float, I: Int, G: Float>(
     while start < count {
         let end = min(start + comptime!(RUN * block.units as usize), count);
         if occurs(rows, row, start, end, block) {
-            for summand in start..end {
+            let mut summand = start;
+            while summand < end {
                 if rows[summand] == row {
                     add_row(sum, summands, summand, first, width, block);
                 }
+                summand += 1;
             }
         }
         start = end;
