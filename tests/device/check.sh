@@ -5,7 +5,8 @@
 #
 # FOLDER holds the programs of release builds, stripped: `emberl` and `integration` (the test binary,
 # from `cargo test --release --no-run`), and those of further back ends as `emberl-cuda`,
-# `emberl-vulkan` (SPIR-V) and `emberl-wgpu` (WGSL). Runs in the repository's root; needs nothing else.
+# `emberl-vulkan` (SPIR-V) and `emberl-wgpu` (WGSL). The library's own tests of a back end, if there, are
+# `library-cuda`, `library-vulkan` and `library-wgpu`. Runs in the repository's root; needs nothing else.
 # Kernels are tuned in the cache folder that EMBERL_CACHE names, else in one that is removed.
 set -uo pipefail
 
@@ -38,6 +39,12 @@ for program in "$folder"/emberl-{vulkan,wgpu}; do
   [[ -x $program ]] || continue
   section "${program##*/}: f16 against the CPU in f32"
   run timeout 900 "$program" devices --check --precision f16
+done
+
+for library in "$folder"/library-{cuda,vulkan,wgpu}; do
+  [[ -x $library ]] || continue
+  section "${library##*/}: products by matrix units"
+  run timeout 300 "$library" ops::product ops::decode --test-threads 1
 done
 
 [[ -x $folder/integration ]] || { rm -rf "$out"; exit $failed; }
