@@ -37,7 +37,7 @@ pub(super) fn is_taken(device: &Device, dtype: DType, [rows, inner, columns]: [u
         burn::backend::DispatchDevice::Cube(device) => {
             let client = device.client();
             #[cfg(feature = "wgpu")]
-            if cooperative::suit(extents, &client, dtype) {
+            if cooperative::suit(extents, &client, dtype).is_some() {
                 return true;
             }
             extents.suit(&client) || fragments::suit(extents, &client, dtype)

@@ -106,7 +106,10 @@ fn wgpu_rows_are_added_as_on_the_cpu() {
     let (sum, summands) = (normal([entries, width]), normal([count, width]));
     // Row 3 is never named, row 0 often.
     let named = [0, 7, 0, 2, 10, 1, 0, 5, 4, 6, 8, 9];
-    let rows: Vec<i32> = (0..count).map(|place| named[place * place % 12]).collect();
+    let mut rows: Vec<i32> = (0..count).map(|place| named[place * place % 12]).collect();
+    // Row 9 is named by the first and the last summands alone, far apart.
+    rows[5] = 9;
+    rows[count - 100] = 9;
     let added = |device: &Device| {
         let there = |tensor: &Tensor<2>| Tensor::from_data(tensor.to_data(), device);
         let rows = Tensor::<1, Int>::from_data(&rows[..], device);

@@ -86,14 +86,13 @@ pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -
         tile: tile_of(extents),
         along: [of_left.along(), of_right.along()],
     };
-    let hardware = &left.client.properties().hardware;
-    let units = cube_units(&left.client)?;
-    let takes = matches!(output.dtype, DType::F16 | DType::F32)
-        && of_left.is_whole(CHUNK)
+    let lies_in_chunks = of_left.is_whole(CHUNK)
         && of_right.is_whole(CHUNK)
-        && [left, right].into_iter().all(starts_at_a_chunk)
-        && hardware.max_shared_memory_size >= plan.shared_bytes(units)
-        && suit(extents, &left.client, left.dtype);
+        && [left, right].into_iter().all(starts_at_a_chunk);
+    let is_written = matches!(output.dtype, DType::F16 | DType::F32);
+    let units = suit(extents, &left.client, left.dtype)?;
+    let shared = left.client.properties().hardware.max_shared_memory_size;
+    let takes = lies_in_chunks && is_written && shared >= plan.shared_bytes(units);
     takes.then_some(plan)
 }
 
@@ -124,12 +123,13 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
     }
 }
 
-/// Whether there are matrix units for numbers of this type, and tiles full enough.
-pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
+/// Units of a cube for such a product; none where there are no matrix units for numbers of this type, or tiles too
+/// empty.
+pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> Option<usize> {
     let hardware = &client.properties().hardware;
     let [y, x] = extents.cubes([SMALL; 2]);
     let most = hardware.max_cube_count;
-    dtype == DType::F16
+    let suits = dtype == DType::F16
         && extents.is_counted_in_32_bits()
         && extents.rows.min(extents.columns) >= LEAST_SIDE
         && extents.columns.is_multiple_of(QUAD)
@@ -138,8 +138,10 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> bool {
         && x <= most.0 as usize
         && y <= most.1 as usize
         && extents.batches <= most.2 as usize
-        && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2]
-        && cube_units(client).is_some_and(|units| units <= hardware.max_units_per_cube as usize)
+        && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2];
+    // Only now: the first time, adapters are listed.
+    let units = suits.then(|| cube_units(client)).flatten();
+    units.filter(|units| *units <= hardware.max_units_per_cube as usize)
 }
 
 /// Units of a cube of the shader or the kernel; none where planes do not multiply matrices of halves, with sums in
@@ -231,7 +233,9 @@ mod tests {
                     check(device, [1, 1], [264, 72, 40], orders, DType::F16);
                 }
             }
-            check(device, [1, 1], [37, 64, 40], [PLAIN; 2], DType::F32);
+            for rows in [LEAST_SIDE, 37] {
+                check(device, [1, 1], [rows, 64, 40], [PLAIN; 2], DType::F32);
+            }
             for batches in [[3, 3], [1, 3], [3, 1]] {
                 check(device, batches, [72, 40, 40], [PLAIN; 2], DType::F32);
             }

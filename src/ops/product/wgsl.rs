@@ -101,6 +101,9 @@ mod tests {
     use super::*;
     use crate::ops::product::cube::{LARGE, SMALL};
 
+    /// Quads of a step of an operand that a unit of the shader stages.
+    const STAGED: usize = 4;
+
     #[test]
     fn the_shader_is_valid_with_every_plan() {
         for tile in [LARGE, SMALL] {
@@ -129,6 +132,9 @@ mod tests {
         Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{planned:?}: {}", error.emit_to_string(&source)));
+        assert_eq!(module.entry_points[0].workgroup_size, [UNITS as u32, 1, 1]);
+        let Plan { tile, .. } = planned.plan;
+        assert_eq!(tile * planned.plan.step(), STAGED * QUAD * UNITS);
         let step = format!("const STEP: u32 = {}u;", planned.plan.step());
         assert_eq!(source.matches("const STEP").count(), 1);
         assert!(source.contains(&step), "{planned:?}");
