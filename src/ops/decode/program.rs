@@ -286,7 +286,8 @@ impl std::fmt::Debug for DecodeProgram {
     reason = "a recording reads and writes buffers by address"
 )]
 fn replay(graph: &Graph) -> std::result::Result<(), ServerError> {
-    // SAFETY: the program that recorded the graph owns every buffer in it, no other thread has them,
-    // and it writes and reads them on the stream of the thread that recorded.
+    // SAFETY: the program that recorded the graph owns every buffer in it but those of single kernels, whose memory
+    // the graph guards; no other thread has them, and it writes and reads them on the stream of the thread that
+    // recorded.
     unsafe { graph.replay() }
 }

@@ -9,7 +9,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 
 use super::SampleFilters;
-use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
+use super::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, Parts, RowStream, draw_row};
 use crate::ops::cube::{empty, grid};
 
 /// Backends that run the kernel.
@@ -40,13 +40,20 @@ impl SampleBackend for CubeBackend {
         let (rows, vocabulary) = (shape[0], shape[1]);
         let ids = empty(&logits, [rows], DType::I32);
         let logprobs = empty(&logits, [rows], DType::F32);
-        let kinds = FilterKinds::new(filters, vocabulary, &logits.client);
+        let kinds = FilterKinds::new(filters, rows, vocabulary, &logits.client);
+        let parts = Parts::run(&logits, &streams, filters, kinds);
+        let (values, part_ids) = match &parts {
+            Some(parts) => (&parts.values, &parts.ids),
+            None => (&logits, &streams),
+        };
         sample_kernel::launch(
             &logits.client,
             grid(rows, 1),
-            kinds.block.dim(),
+            kinds.last_dim(),
             logits.clone().into_tensor_arg(),
-            streams.into_tensor_arg(),
+            streams.clone().into_tensor_arg(),
+            values.clone().into_tensor_arg(),
+            part_ids.clone().into_tensor_arg(),
             ids.clone().into_tensor_arg(),
             logprobs.clone().into_tensor_arg(),
             DrawNumbersLaunch::of(filters, vocabulary),
@@ -60,18 +67,16 @@ impl SampleBackend for CubeBackend {
 fn sample_kernel(
     logits: &Tensor<f32>,
     streams: &Tensor<u32>,
+    values: &Tensor<f32>,
+    part_ids: &Tensor<u32>,
     ids: &mut Tensor<i32>,
     logprobs: &mut Tensor<f32>,
     numbers: DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) {
     let row = CUBE_POS_X as usize;
-    let stream = RowStream {
-        low: streams[3 * row],
-        high: streams[3 * row + 1],
-        counter: streams[3 * row + 2],
-    };
-    let drawn = draw_row(logits, row, &stream, &numbers, kinds);
+    let stream = RowStream::of_row(row, streams);
+    let drawn = draw_row(logits, &stream, values, part_ids, &numbers, kinds);
     if UNIT_POS_X == 0 {
         ids[row] = i32::cast_from(drawn.id);
         logprobs[row] = drawn.logprob;

@@ -1,15 +1,18 @@
-//! Drawing a row's token by the units of a cube; the formulas are those of `ops::sample`.
+//! Drawing a row's token by the units of a cube, or of several; the formulas are those of `ops::sample`.
 //!
 //! Thresholds of the filters are found bit by bit, so that nothing is sorted and nothing as long as a
 //! row is stored.
 
 mod filters;
 mod noise;
+mod parts;
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
 use self::filters::{Filters, score, top_k_key, top_p_least, weight};
 use self::noise::{exponential, philox};
+pub(in crate::ops) use self::parts::Parts;
+use self::parts::draw_parts;
 use super::SampleFilters;
 use crate::ops::cube::{Block, cube_sum};
 
@@ -22,8 +25,10 @@ const LOWEST: f32 = -3.402_823_4e38;
 /// The filters that a kernel is compiled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ops) struct FilterKinds {
-    /// The cube that draws.
+    /// The cube that draws from a row, or from a part of it.
     pub block: Block,
+    /// Parts of a row, each a cube's.
+    pub parts: usize,
     is_greedy: bool,
     top_k: bool,
     top_p: bool,
@@ -57,8 +62,8 @@ pub(in crate::ops) struct DrawnToken {
 }
 
 impl FilterKinds {
-    /// What the filters drop from a row of `vocabulary` logits, and the cube that draws from it.
-    pub fn new(filters: SampleFilters, vocabulary: usize, client: &Client) -> Self {
+    /// What the filters drop from so many rows of `vocabulary` logits, and the cubes that draw from them.
+    pub fn new(filters: SampleFilters, rows: usize, vocabulary: usize, client: &Client) -> Self {
         let is_greedy = filters.temperature == 0.0;
         let most = client.properties().hardware.max_units_per_cube as usize;
         let units = |most: usize| {
@@ -69,12 +74,28 @@ impl FilterKinds {
         if block.plane == 0 {
             block = Block::of(client, units(most.min(MOST_UNITS_WITHOUT_PLANES)));
         }
-        Self {
+        let mut kinds = Self {
             block,
+            parts: 1,
             is_greedy,
             top_k: !is_greedy && filters.top_k > 0 && filters.top_k < vocabulary,
             top_p: !is_greedy && filters.top_p < 1.0,
             min_p: !is_greedy && filters.min_p > 0.0,
+        };
+        if !kinds.top_k && !kinds.top_p {
+            kinds.parts = parts::count(rows, vocabulary, client);
+        }
+        if kinds.parts > 1 {
+            kinds.block = Block::of(client, units(most.min(parts::UNITS)));
+        }
+        kinds
+    }
+
+    /// The cube that draws a row's token at last.
+    pub fn last_dim(self) -> CubeDim {
+        match self.parts {
+            1 => self.block.dim(),
+            _ => CubeDim::new_single(),
         }
     }
 }
@@ -92,44 +113,74 @@ impl DrawNumbersLaunch {
     }
 }
 
-/// Draws the token of `row`.
+/// Tokens from an id that is a multiple of four to before another.
+#[derive(CubeType, Clone, Copy)]
+struct Tokens {
+    start: u32,
+    end: u32,
+}
+
+/// A token and the highest value, by which it was found.
+#[derive(CubeType, Clone, Copy)]
+struct Best {
+    value: f32,
+    id: u32,
+}
+
+/// The token that won a race, and the weights of all that ran.
+#[derive(CubeType, Clone, Copy)]
+struct Race {
+    winner: Best,
+    total: f32,
+}
+
+#[cube]
+impl RowStream {
+    /// That of a row of streams `[B, 3]`.
+    pub fn of_row(row: usize, streams: &Tensor<u32>) -> RowStream {
+        RowStream {
+            low: streams[3 * row],
+            high: streams[3 * row + 1],
+            counter: streams[3 * row + 2],
+        }
+    }
+}
+
+/// Draws the token of the cube's row, if its parts have run by comparing them: then one unit does.
 #[cube]
 pub(in crate::ops) fn draw_row(
     logits: &Tensor<f32>,
-    row: usize,
+    stream: &RowStream,
+    values: &Tensor<f32>,
+    ids: &Tensor<u32>,
+    numbers: &DrawNumbers,
+    #[comptime] kinds: FilterKinds,
+) -> DrawnToken {
+    if comptime!(kinds.parts > 1) {
+        draw_parts(logits, values, ids, numbers, kinds)
+    } else {
+        draw_whole(logits, stream, numbers, kinds)
+    }
+}
+
+/// Draws the token of the cube's row by all its units.
+#[cube]
+fn draw_whole(
+    logits: &Tensor<f32>,
     stream: &RowStream,
     numbers: &DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) -> DrawnToken {
     let units = comptime!(kinds.block.units as usize);
-    let mut values = Shared::new_slice(units);
-    let mut ids = Shared::new_slice(units);
-    let unit = UNIT_POS_X;
-    let vocabulary = numbers.vocabulary;
-    let mut filters = Filters {
-        first: row * vocabulary as usize,
-        vocabulary,
-        temperature: numbers.temperature,
-        min_p: numbers.min_p,
-        highest: 0.0f32,
-        least_key: 0u32,
-        least_weight: 0u32,
-        least_id: 0u32,
+    let mut values = Shared::<[f32]>::new_slice(units);
+    let mut ids = Shared::<[u32]>::new_slice(units);
+    let all = Tokens {
+        start: 0u32,
+        end: numbers.vocabulary,
     };
-    let mut best = LOWEST.runtime();
-    let mut best_id = u32::MAX.runtime();
-    let mut id = unit;
-    while id < vocabulary {
-        let own = score(logits, &filters, id, kinds);
-        if own > best {
-            best = own;
-            best_id = id;
-        }
-        id += CUBE_DIM_X;
-    }
-    best_of_units(best, best_id, &mut values, &mut ids, units);
-    filters.highest = values[0];
-    let likeliest = ids[0];
+    let mut filters = Filters::of_row(CUBE_POS_X as usize, numbers);
+    let likeliest = likeliest(logits, &filters, &all, &mut values, &mut ids, kinds);
+    filters.highest = likeliest.value;
     if comptime!(kinds.top_k) {
         filters.least_key = top_k_key(logits, &filters, numbers.top_k, kinds);
     }
@@ -138,20 +189,68 @@ pub(in crate::ops) fn draw_row(
         filters.least_weight = least.weight;
         filters.least_id = least.id;
     }
+    let race = race(logits, &filters, &all, stream, &mut values, &mut ids, kinds);
+    let mut id = race.winner.id;
+    if comptime!(kinds.is_greedy) {
+        id = likeliest.id;
+    }
+    drawn(logits, &filters, id, race.total, kinds)
+}
+
+/// The likeliest of the tokens.
+#[cube]
+fn likeliest(
+    logits: &Tensor<f32>,
+    filters: &Filters,
+    tokens: &Tokens,
+    values: &mut Shared<[f32]>,
+    ids: &mut Shared<[u32]>,
+    #[comptime] kinds: FilterKinds,
+) -> Best {
+    let mut best = LOWEST.runtime();
+    let mut best_id = u32::MAX.runtime();
+    let mut id = tokens.start + UNIT_POS_X;
+    while id < tokens.end {
+        let own = score(logits, filters, id, kinds);
+        if own > best {
+            best = own;
+            best_id = id;
+        }
+        id += CUBE_DIM_X;
+    }
+    best_of_units(best, best_id, values, ids, kinds)
+}
+
+/// Races the tokens; the greedy only add up their weights.
+#[cube]
+fn race(
+    logits: &Tensor<f32>,
+    filters: &Filters,
+    tokens: &Tokens,
+    stream: &RowStream,
+    values: &mut Shared<[f32]>,
+    ids: &mut Shared<[u32]>,
+    #[comptime] kinds: FilterKinds,
+) -> Race {
     let mut own = 0.0f32;
-    let mut drawn = likeliest;
-    if comptime!(!kinds.is_greedy) {
-        let mut best = LOWEST.runtime();
-        let mut best_id = u32::MAX.runtime();
-        let mut block = unit;
-        while 4 * block < vocabulary {
+    let mut best = LOWEST.runtime();
+    let mut best_id = u32::MAX.runtime();
+    if comptime!(kinds.is_greedy) {
+        let mut id = tokens.start + UNIT_POS_X;
+        while id < tokens.end {
+            own += weight(logits, filters, id, kinds);
+            id += CUBE_DIM_X;
+        }
+    } else {
+        let mut block = tokens.start / 4 + UNIT_POS_X;
+        while 4 * block < tokens.end {
             let mut words = Array::<u32>::new(4usize);
             philox(&mut words, block, stream.counter, stream.low, stream.high);
             #[unroll]
             for part in 0..4u32 {
                 let id = 4 * block + part;
-                if id < vocabulary {
-                    let likely = weight(logits, &filters, id, kinds);
+                if id < tokens.end {
+                    let likely = weight(logits, filters, id, kinds);
                     own += likely;
                     let value = likely / exponential(words[part as usize]);
                     if value > best {
@@ -162,41 +261,47 @@ pub(in crate::ops) fn draw_row(
             }
             block += CUBE_DIM_X;
         }
-        sync_cube();
-        best_of_units(best, best_id, &mut values, &mut ids, units);
-        drawn = ids[0];
-    } else {
-        let mut id = unit;
-        while id < vocabulary {
-            own += weight(logits, &filters, id, kinds);
-            id += CUBE_DIM_X;
-        }
     }
+    let winner = best_of_units(best, best_id, values, ids, kinds);
     let total = cube_sum(own, comptime!(kinds.block));
-    let mut logprob = 1.0f32;
-    if drawn < vocabulary {
-        logprob = score(logits, &filters, drawn, kinds) - filters.highest - f32::ln(total);
-    } else {
-        drawn = 0u32;
-    }
-    DrawnToken { id: drawn, logprob }
+    Race { winner, total }
 }
 
-/// The highest value of the units and its id, of equal ones the lowest, in the first places.
+/// The token of an id, unless no logit was a number.
+#[cube]
+fn drawn(
+    logits: &Tensor<f32>,
+    filters: &Filters,
+    id: u32,
+    total: f32,
+    #[comptime] kinds: FilterKinds,
+) -> DrawnToken {
+    let mut token = DrawnToken {
+        id: 0u32,
+        logprob: 1.0f32,
+    };
+    if id < filters.vocabulary {
+        token.id = id;
+        token.logprob = score(logits, filters, id, kinds) - filters.highest - f32::ln(total);
+    }
+    token
+}
+
+/// The highest value of the units and its id, of equal ones the lowest.
 #[cube]
 fn best_of_units(
     own: f32,
     id: u32,
     values: &mut Shared<[f32]>,
     ids: &mut Shared<[u32]>,
-    #[comptime] units: usize,
-) {
+    #[comptime] kinds: FilterKinds,
+) -> Best {
     let unit = UNIT_POS_X as usize;
     sync_cube();
     values[unit] = own;
     ids[unit] = id;
     sync_cube();
-    let mut reach = comptime!(units / 2).runtime();
+    let mut reach = comptime!(kinds.block.units as usize / 2).runtime();
     while reach > 0 {
         if unit < reach {
             let value = values[unit + reach];
@@ -208,5 +313,9 @@ fn best_of_units(
         }
         sync_cube();
         reach /= 2;
+    }
+    Best {
+        value: values[0],
+        id: ids[0],
     }
 }

@@ -5,7 +5,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::ops::SampleFilters;
 use crate::ops::cube::grid;
-use crate::ops::sample::draw::{DrawNumbers, DrawNumbersLaunch, FilterKinds, RowStream, draw_row};
+use crate::ops::sample::draw::{
+    DrawNumbers, DrawNumbersLaunch, FilterKinds, Parts, RowStream, draw_row,
+};
 
 /// The rows that draw and what they keep.
 pub struct Drawn<'a> {
@@ -37,12 +39,19 @@ pub struct Draw<'a> {
 pub fn draw(from: &Draw<'_>, rows: &Drawn<'_>) {
     let [_, count, vocabulary] = from.logits.meta.shape().dims();
     let [ring, _] = rows.ring_ids.meta.shape().dims();
-    let kinds = FilterKinds::new(from.filters, vocabulary, &from.logits.client);
+    let kinds = FilterKinds::new(from.filters, count, vocabulary, &from.logits.client);
+    let parts = Parts::run(from.logits, rows.streams, from.filters, kinds);
+    let (values, ids) = match &parts {
+        Some(parts) => (&parts.values, &parts.ids),
+        None => (from.logits, rows.ids),
+    };
     draw_kernel::launch(
         &from.logits.client,
         grid(count, 1),
-        kinds.block.dim(),
+        kinds.last_dim(),
         from.logits.clone().into_tensor_arg(),
+        values.clone().into_tensor_arg(),
+        ids.clone().into_tensor_arg(),
         rows.ids.clone().into_tensor_arg(),
         rows.lengths.clone().into_tensor_arg(),
         rows.streams.clone().into_tensor_arg(),
@@ -61,6 +70,8 @@ pub fn draw(from: &Draw<'_>, rows: &Drawn<'_>) {
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 fn draw_kernel(
     logits: &Tensor<f32>,
+    values: &Tensor<f32>,
+    part_ids: &Tensor<u32>,
     ids: &mut Tensor<u32>,
     lengths: &mut Tensor<u32>,
     streams: &mut Tensor<u32>,
@@ -79,7 +90,7 @@ fn draw_kernel(
         high: streams[3 * row + 1],
         counter: streams[3 * row + 2],
     };
-    let drawn = draw_row(logits, row, &stream, &numbers, kinds);
+    let drawn = draw_row(logits, &stream, values, part_ids, &numbers, kinds);
     if UNIT_POS_X == 0 {
         let clock = clocks[row];
         let place = (clock * rows) as usize + row;

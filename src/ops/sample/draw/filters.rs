@@ -2,7 +2,7 @@
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
-use super::FilterKinds;
+use super::{DrawNumbers, FilterKinds};
 use crate::ops::cube::cube_sum;
 
 /// Scores further than this below the highest weigh nothing: their exponentials would be denormal.
@@ -27,6 +27,23 @@ pub(super) struct Filters {
     pub least_weight: u32,
     /// and so are weights of these bits whose id is below this.
     pub least_id: u32,
+}
+
+#[cube]
+impl Filters {
+    /// Those of a row before anything is known of it.
+    pub fn of_row(row: usize, numbers: &DrawNumbers) -> Filters {
+        Filters {
+            first: row * numbers.vocabulary as usize,
+            vocabulary: numbers.vocabulary,
+            temperature: numbers.temperature,
+            min_p: numbers.min_p,
+            highest: 0.0f32,
+            least_key: 0u32,
+            least_weight: 0u32,
+            least_id: 0u32,
+        }
+    }
 }
 
 /// The lightest weight that top-p keeps, by its bits, and the first id that keeps it.
