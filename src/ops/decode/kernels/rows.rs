@@ -4,7 +4,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::split;
-use crate::ops::cube::{Block, cube_sum, grid, types};
+use crate::ops::cube::{Block, cube_sum, grid, types, vector_size};
 
 /// Units of a cube that has a row.
 const UNITS: usize = 256;
@@ -42,24 +42,29 @@ pub fn add_norm(
     let [rows, width] = states.meta.shape().dims();
     let bias = change.and_then(|(_, bias)| bias);
     let added = change.map_or(weight, |(change, _)| change);
-    let parts = change.map_or(0, |(change, _)| change.meta.shape()[0]);
     let [_, _, chunk] = normed.meta.shape().dims();
-    let block = Block::new(&states.client, width);
+    // Vectors stay inside of a chunk.
+    let vector = vector_size(chunk, &[states, normed]);
+    let block = Block::new(&states.client, width / vector);
+    let layout = NormLayout {
+        vectors: width / vector,
+        parts: change.map_or(0, |(change, _)| change.meta.shape()[0]),
+        has_bias: bias.is_some(),
+        block,
+    };
     add_norm_kernel::launch(
         &states.client,
         grid(rows, 1),
         block.dim(),
-        states.clone().into_tensor_arg(),
-        added.clone().into_tensor_arg(),
-        bias.unwrap_or(weight).clone().into_tensor_arg(),
-        weight.clone().into_tensor_arg(),
-        normed.clone().into_tensor_arg(),
+        vector,
+        states.clone().into_buffer_arg(),
+        added.clone().into_buffer_arg(),
+        bias.unwrap_or(weight).clone().into_buffer_arg(),
+        weight.clone().into_buffer_arg(),
+        normed.clone().into_buffer_arg(),
         epsilon,
-        width,
-        chunk,
-        parts,
-        bias.is_some(),
-        block,
+        chunk / vector,
+        layout,
         types([normed])[0],
     );
 }
@@ -103,48 +108,70 @@ fn embed_kernel<F: Float>(
     }
 }
 
+/// What the kernel of norms is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct NormLayout {
+    /// Vectors of a row.
+    vectors: usize,
+    /// Summands of what is added; none where nothing is.
+    parts: usize,
+    has_bias: bool,
+    block: Block,
+}
+
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
-fn add_norm_kernel<F: Float>(
-    states: &mut Tensor<f32>,
-    change: &Tensor<f32>,
-    bias: &Tensor<f32>,
-    weight: &Tensor<f32>,
-    normed: &mut Tensor<F>,
+fn add_norm_kernel<F: Float, N: Size>(
+    states: &mut [Vector<f32, N>],
+    change: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    weight: &[Vector<f32, N>],
+    normed: &mut [Vector<F, N>],
     epsilon: f32,
-    width: usize,
     chunk: usize,
-    #[comptime] parts: usize,
-    #[comptime] has_bias: bool,
-    #[comptime] block: Block,
+    #[comptime] layout: NormLayout,
     #[define(F)] _element: ElemType,
 ) {
-    let units = comptime!(block.units as usize);
-    let first = CUBE_POS_X as usize * width;
+    let vectors = comptime!(layout.vectors);
+    let units = comptime!(layout.block.units as usize);
+    let slots = comptime!(layout.vectors.div_ceil(layout.block.units as usize));
+    let (row, rows) = (CUBE_POS_X as usize, CUBE_COUNT_X as usize);
+    let first = row * vectors;
+    let mut values = Array::<Vector<f32, N>>::new(slots);
     let mut own = 0.0f32;
-    let mut place = UNIT_POS_X as usize;
-    while place < width {
-        let mut value = states[first + place];
-        if comptime!(parts > 0) {
+    #[unroll]
+    for slot in 0..slots {
+        let place = UNIT_POS_X as usize + comptime!(slot * units);
+        if place < vectors {
+            let mut value = states[first + place];
+            if comptime!(layout.parts > 0) {
+                #[unroll]
+                for part in 0..comptime!(layout.parts) {
+                    value += change[part * rows * vectors + first + place];
+                }
+                if comptime!(layout.has_bias) {
+                    value += bias[place];
+                }
+                states[first + place] = value;
+            }
+            let squares = value * value;
             #[unroll]
-            for part in 0..parts {
-                value += change[(part * CUBE_COUNT_X as usize) * width + first + place];
+            for one in 0..squares.vector_size() {
+                own += squares.extract(one);
             }
-            if has_bias {
-                value += bias[place];
-            }
-            states[first + place] = value;
+            values[slot] = value;
         }
-        own += value * value;
-        place += units;
     }
-    let total = cube_sum(own, block);
+    let width = comptime!(layout.vectors) * N::value();
+    let total = cube_sum(own, comptime!(layout.block));
     let root = f32::recip(f32::sqrt(total / f32::cast_from(width as u32) + epsilon));
-    let mut place = UNIT_POS_X as usize;
-    while place < width {
-        let target = split(CUBE_POS_X as usize, place, chunk, CUBE_COUNT_X as usize);
-        normed[target] = F::cast_from(states[first + place] * root * weight[place]);
-        place += units;
+    #[unroll]
+    for slot in 0..slots {
+        let place = UNIT_POS_X as usize + comptime!(slot * units);
+        if place < vectors {
+            let target = split(row, place, chunk, rows);
+            normed[target] = Vector::cast_from(values[slot] * Vector::new(root) * weight[place]);
+        }
     }
 }
 
