@@ -3,11 +3,13 @@
 //!
 //! The only room that looks at cargo features.
 
+mod adapters;
 mod kernels;
-#[cfg(feature = "wgpu")]
-pub(crate) mod matrix_units;
 mod tuning;
 
+#[cfg(feature = "wgpu")]
+pub(crate) use adapters::multiplies_halves;
+pub use adapters::{Adapter, AdapterKind, adapters, choose};
 pub use kernels::{kept_kernels, kernel_folder, once_a_machine};
 pub use tuning::while_tuning;
 
@@ -85,37 +87,6 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
-/// What kind of hardware an adapter is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdapterKind {
-    /// A GPU with its own memory.
-    DiscreteGpu,
-    /// A GPU that shares the CPU's memory.
-    IntegratedGpu,
-    /// A GPU seen through a virtual machine.
-    VirtualGpu,
-    /// A software rasteriser such as Mesa's lavapipe.
-    Software,
-    /// Something the driver does not name.
-    Other,
-}
-
-/// One adapter that wgpu finds on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adapter {
-    /// Its number: `N` of `wgpu:N`.
-    pub index: usize,
-    /// The driver's name for it.
-    pub name: String,
-    /// What it is.
-    pub kind: AdapterKind,
-    /// The graphics API, lower case: `vulkan`, `metal`, `dx12`.
-    pub api: String,
-    /// Driver and version, as the driver says.
-    pub driver: String,
-}
-
 /// Names of the backends in this build: `cpu`, `wgpu`, `vulkan`, `cuda`.
 pub fn compiled_backends() -> Vec<&'static str> {
     let mut names = Vec::new();
@@ -132,65 +103,6 @@ pub fn compiled_backends() -> Vec<&'static str> {
         names.push("cuda");
     }
     names
-}
-
-/// The adapters that wgpu finds, without opening any.
-///
-/// Drivers run code while they are listed: a caller that was not asked for a GPU lists them in a
-/// child process.
-#[cfg(feature = "wgpu")]
-pub fn adapters() -> Vec<Adapter> {
-    use burn_wgpu::wgpu;
-
-    let kind_of = |kind: wgpu::DeviceType| match kind {
-        wgpu::DeviceType::DiscreteGpu => AdapterKind::DiscreteGpu,
-        wgpu::DeviceType::IntegratedGpu => AdapterKind::IntegratedGpu,
-        wgpu::DeviceType::VirtualGpu => AdapterKind::VirtualGpu,
-        wgpu::DeviceType::Cpu => AdapterKind::Software,
-        wgpu::DeviceType::Other => AdapterKind::Other,
-    };
-    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    list_adapters(backends)
-        .iter()
-        .map(|adapter| adapter.get_info())
-        .enumerate()
-        .map(|(index, info)| Adapter {
-            index,
-            name: info.name,
-            kind: kind_of(info.device_type),
-            api: format!("{:?}", info.backend).to_lowercase(),
-            driver: format!("{} {}", info.driver, info.driver_info)
-                .trim()
-                .to_string(),
-        })
-        .collect()
-}
-
-/// wgpu's own list of the adapters that these APIs reach.
-#[cfg(feature = "wgpu")]
-fn list_adapters(backends: burn_wgpu::wgpu::Backends) -> Vec<burn_wgpu::wgpu::Adapter> {
-    use burn_wgpu::wgpu;
-
-    let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle();
-    wanted.backends = backends;
-    let instance = wgpu::Instance::new(wanted);
-    pollster::block_on(instance.enumerate_adapters(backends))
-}
-
-/// The adapters that wgpu finds: none, because this build has no wgpu.
-#[cfg(not(feature = "wgpu"))]
-pub fn adapters() -> Vec<Adapter> {
-    Vec::new()
-}
-
-/// The device `auto` means on a machine with these adapters: the first discrete GPU, else the
-/// first integrated or virtual one, else the CPU. A software adapter is never taken.
-pub fn choose(adapters: &[Adapter]) -> DeviceSpec {
-    use AdapterKind::{DiscreteGpu, IntegratedGpu, VirtualGpu};
-    [DiscreteGpu, IntegratedGpu, VirtualGpu]
-        .into_iter()
-        .find_map(|kind| adapters.iter().find(|adapter| adapter.kind == kind))
-        .map_or(DeviceSpec::Cpu, |adapter| DeviceSpec::Wgpu(adapter.index))
 }
 
 /// Opens the device that `spec` names.

@@ -9,7 +9,7 @@ use super::cooperative::Plan;
 use super::cube::{Extents, Strided, operands};
 use super::operand::Along;
 use super::tile_plan::QUAD;
-use crate::device::matrix_units;
+use crate::device::multiplies_halves;
 use crate::ops::shader::{is_wgsl, launch_source};
 
 const SOURCE: &str = include_str!("../../../shaders/product.wgsl");
@@ -20,7 +20,7 @@ const PLAN: [&str; 2] = ["// A plan,", "// The end of the plan."];
 
 /// Whether the shader runs on the device of this client.
 pub(super) fn multiplies(client: &Client) -> bool {
-    is_wgsl(client) && matrix_units::multiply_halves(&client.properties().identity.name)
+    is_wgsl(client) && multiplies_halves(&client.properties().identity.name)
 }
 
 /// The product by the shader.
