@@ -146,7 +146,7 @@ impl RowStream {
     }
 }
 
-/// Draws the token of the cube's row, if its parts have run by comparing them: then one unit does.
+/// Draws the token of the cube's row: one unit does, from its parts, where rows have several, else all units do.
 #[cube]
 pub(in crate::ops) fn draw_row(
     logits: &Tensor<f32>,
