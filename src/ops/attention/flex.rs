@@ -1,15 +1,15 @@
 //! Attention on the CPU backend, head by head and block of queries by block.
 
+mod matrix;
 mod rows;
 
 use std::ops::Range;
 
-use burn::backend::Backend;
-use burn::backend::flex::{Flex, FlexTensor, Layout};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::{Shape, TensorData};
 use rayon::prelude::*;
 
+use self::matrix::{Matrix, add_product, multiply};
 use self::rows::{NewestQuery, Probabilities, ScoreGradients};
 use super::AttentionBackend;
 use crate::ops::lanes;
@@ -107,39 +107,53 @@ impl Heads {
 
     /// The output of a group's heads, `[G, T, D]`.
     fn attend_group(&self, row: usize, head: usize) -> Vec<f32> {
-        let mut output = Vec::with_capacity(self.g * self.t * self.d);
-        for query_head in head * self.g..(head + 1) * self.g {
-            for block in self.blocks() {
+        let mut output = vec![0.0; self.g * self.t * self.d];
+        let mut scores = self.room();
+        for (query_head, outputs) in self.queries_of(head, &mut output) {
+            for (block, output) in self.blocks().zip(outputs.chunks_mut(BLOCK * self.d)) {
                 let seen = 0..self.l - self.t + block.end;
-                let queries = matrix(&self.queries, row, query_head, block.clone());
-                let keys = matrix(&self.keys, row, head, seen.clone());
-                let probabilities = self.probabilities(queries, keys, row, block);
-                let heads = product(probabilities, matrix(&self.values, row, head, seen));
-                output.extend_from_slice(heads.storage());
+                let scores = &mut scores[..block.len() * seen.len()];
+                let queries = Matrix::of_head(&self.queries, row, query_head, block.clone());
+                let keys = Matrix::of_head(&self.keys, row, head, seen.clone());
+                let values = Matrix::of_head(&self.values, row, head, seen.clone());
+                self.probabilities(queries, keys, row, block, scores);
+                multiply(Matrix::dense(scores, seen.len()), values, output);
             }
         }
         output
     }
 
+    /// Room for the scores of a block.
+    fn room(&self) -> Vec<f32> {
+        vec![0.0; BLOCK.min(self.t) * self.l]
+    }
+
+    /// The query heads of a key-value head, each with its share of `[G, T, D]`.
+    fn queries_of<'a>(
+        &self,
+        head: usize,
+        numbers: &'a mut [f32],
+    ) -> impl Iterator<Item = (usize, &'a mut [f32])> {
+        (head * self.g..).zip(numbers.chunks_exact_mut((self.t * self.d).max(1)))
+    }
+
     /// How much each of a block's queries takes of each key, `[block, keys]`.
     fn probabilities(
         &self,
-        queries: FlexTensor,
-        keys: FlexTensor,
+        queries: Matrix<'_>,
+        keys: Matrix<'_>,
         row: usize,
         block: Range<usize>,
-    ) -> FlexTensor {
-        let first = self.l - self.t + block.start;
-        let keys_seen = first + block.len();
-        let mut scores = product(queries, keys.transpose(0, 1));
+        scores: &mut [f32],
+    ) {
+        multiply(queries, keys.transposed(), scores);
         lanes::run(Probabilities {
-            scores: scores.storage_mut(),
-            keys: keys_seen,
-            first,
+            scores,
+            keys: keys.rows(),
+            first: self.l - self.t + block.start,
             start: self.start(row),
             scale: self.scale,
         });
-        scores
     }
 
     /// The output where each row has one query.
@@ -196,41 +210,40 @@ impl Heads {
 
     /// A group's gradients, `[G, T, D]` and twice `[1, L, D]`.
     fn group_gradients(&self, gradient: &FlexTensor, row: usize, head: usize) -> [Vec<f32>; 3] {
-        let mut for_queries = Vec::with_capacity(self.g * self.t * self.d);
+        let mut for_queries = vec![0.0; self.g * self.t * self.d];
         let mut for_keys = vec![0.0; self.l * self.d];
         let mut for_values = for_keys.clone();
-        for query_head in head * self.g..(head + 1) * self.g {
-            for block in self.blocks() {
+        let (mut probabilities, mut scores) = (self.room(), self.room());
+        for (query_head, for_queries) in self.queries_of(head, &mut for_queries) {
+            for (block, for_queries) in self.blocks().zip(for_queries.chunks_mut(BLOCK * self.d)) {
                 let seen = 0..self.l - self.t + block.end;
-                let queries = matrix(&self.queries, row, query_head, block.clone());
-                let keys = matrix(&self.keys, row, head, seen.clone());
-                let values = matrix(&self.values, row, head, seen);
-                let gradient = matrix(gradient, row, query_head, block.clone());
-                let probabilities = self.probabilities(queries.clone(), keys.clone(), row, block);
-                let transposed = probabilities.transpose(0, 1);
-                add(&mut for_values, &product(transposed, gradient.clone()));
-                let mut scores = product(gradient, values.transpose(0, 1));
+                let (count, keys_seen) = (block.len() * seen.len(), seen.len());
+                let (probabilities, scores) = (&mut probabilities[..count], &mut scores[..count]);
+                let queries = Matrix::of_head(&self.queries, row, query_head, block.clone());
+                let gradient = Matrix::of_head(gradient, row, query_head, block.clone());
+                let keys = Matrix::of_head(&self.keys, row, head, seen.clone());
+                let values = Matrix::of_head(&self.values, row, head, seen.clone());
+                self.probabilities(queries, keys, row, block, probabilities);
+                let taken = Matrix::dense(probabilities, keys_seen).transposed();
+                add_product(taken, gradient, &mut for_values[..keys_seen * self.d]);
+                multiply(gradient, values.transposed(), scores);
                 lanes::run(ScoreGradients {
-                    keys: keys.layout().shape()[0],
-                    probabilities: probabilities.storage(),
-                    gradients: scores.storage_mut(),
+                    keys: keys_seen,
+                    probabilities,
+                    gradients: scores,
                     scale: self.scale,
                 });
-                add(&mut for_keys, &product(scores.transpose(0, 1), queries));
-                for_queries.extend_from_slice(product(scores, keys).storage());
+                let scores = Matrix::dense(scores, keys_seen);
+                add_product(
+                    scores.transposed(),
+                    queries,
+                    &mut for_keys[..keys_seen * self.d],
+                );
+                multiply(scores, keys, for_queries);
             }
         }
         [for_queries, for_keys, for_values]
     }
-}
-
-/// Tokens of one head as a view, `[tokens, D]`.
-fn matrix(heads: &FlexTensor, row: usize, head: usize, tokens: Range<usize>) -> FlexTensor {
-    let offset = offset(heads, row, head, tokens.start);
-    let strides = &heads.layout().strides()[2..];
-    let shape = Shape::from(vec![tokens.len(), heads.layout().shape()[3]]);
-    let layout = Layout::new(shape, strides.to_vec(), offset);
-    heads.clone().with_layout(layout)
 }
 
 /// Tokens of one head whose rows lie one after the other.
@@ -271,24 +284,10 @@ fn side_by_side(groups: &[Vec<f32>], rows: usize, tokens: usize, width: usize) -
     output
 }
 
-fn add(sum: &mut [f32], summand: &FlexTensor) {
-    for (sum, x) in sum.iter_mut().zip(summand.storage::<f32>()) {
-        *sum += x;
-    }
-}
-
-fn product(a: FlexTensor, b: FlexTensor) -> FlexTensor {
-    matmul::<Flex>(a, b)
-}
-
 fn host_starts(starts: &FlexTensor) -> Vec<usize> {
     let starts = starts.to_contiguous();
     let starts = starts.storage::<i32>().iter();
     starts.map(|&start| start as usize).collect()
-}
-
-fn matmul<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_matmul(a, b)
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
