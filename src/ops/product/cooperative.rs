@@ -139,7 +139,6 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> Option<us
         && y <= most.1 as usize
         && extents.batches <= most.2 as usize
         && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE as u32; 2];
-    // Only now: the first time, adapters are listed.
     let units = suits.then(|| cube_units(client)).flatten();
     units.filter(|units| *units <= hardware.max_units_per_cube as usize)
 }

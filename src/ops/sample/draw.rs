@@ -127,6 +127,24 @@ struct Best {
     id: u32,
 }
 
+/// Where the units of a cube compare what they found.
+#[derive(CubeType)]
+struct Board {
+    values: Shared<[f32]>,
+    ids: Shared<[u32]>,
+}
+
+#[cube]
+impl Board {
+    fn new(#[comptime] kinds: FilterKinds) -> Board {
+        let units = comptime!(kinds.block.units as usize);
+        Board {
+            values: Shared::new_slice(units),
+            ids: Shared::new_slice(units),
+        }
+    }
+}
+
 /// The token that won a race, and the weights of all that ran.
 #[derive(CubeType, Clone, Copy)]
 struct Race {
@@ -171,15 +189,13 @@ fn draw_whole(
     numbers: &DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) -> DrawnToken {
-    let units = comptime!(kinds.block.units as usize);
-    let mut values = Shared::<[f32]>::new_slice(units);
-    let mut ids = Shared::<[u32]>::new_slice(units);
+    let mut board = Board::new(kinds);
     let all = Tokens {
         start: 0u32,
         end: numbers.vocabulary,
     };
     let mut filters = Filters::of_row(CUBE_POS_X as usize, numbers);
-    let likeliest = likeliest(logits, &filters, &all, &mut values, &mut ids, kinds);
+    let likeliest = likeliest(logits, &filters, &all, &mut board, kinds);
     filters.highest = likeliest.value;
     if comptime!(kinds.top_k) {
         filters.least_key = top_k_key(logits, &filters, numbers.top_k, kinds);
@@ -189,7 +205,7 @@ fn draw_whole(
         filters.least_weight = least.weight;
         filters.least_id = least.id;
     }
-    let race = race(logits, &filters, &all, stream, &mut values, &mut ids, kinds);
+    let race = race(logits, &filters, &all, stream, &mut board, kinds);
     let mut id = race.winner.id;
     if comptime!(kinds.is_greedy) {
         id = likeliest.id;
@@ -203,8 +219,7 @@ fn likeliest(
     logits: &Tensor<f32>,
     filters: &Filters,
     tokens: &Tokens,
-    values: &mut Shared<[f32]>,
-    ids: &mut Shared<[u32]>,
+    board: &mut Board,
     #[comptime] kinds: FilterKinds,
 ) -> Best {
     let mut best = LOWEST.runtime();
@@ -218,7 +233,7 @@ fn likeliest(
         }
         id += CUBE_DIM_X;
     }
-    best_of_units(best, best_id, values, ids, kinds)
+    best_of_units(best, best_id, board, kinds)
 }
 
 /// Races the tokens; the greedy only add up their weights.
@@ -228,20 +243,23 @@ fn race(
     filters: &Filters,
     tokens: &Tokens,
     stream: &RowStream,
-    values: &mut Shared<[f32]>,
-    ids: &mut Shared<[u32]>,
+    board: &mut Board,
     #[comptime] kinds: FilterKinds,
 ) -> Race {
     let mut own = 0.0f32;
-    let mut best = LOWEST.runtime();
-    let mut best_id = u32::MAX.runtime();
-    if comptime!(kinds.is_greedy) {
+    let winner = if comptime!(kinds.is_greedy) {
         let mut id = tokens.start + UNIT_POS_X;
         while id < tokens.end {
             own += weight(logits, filters, id, kinds);
             id += CUBE_DIM_X;
         }
+        Best {
+            value: LOWEST.runtime(),
+            id: u32::MAX.runtime(),
+        }
     } else {
+        let mut best = LOWEST.runtime();
+        let mut best_id = u32::MAX.runtime();
         let mut block = tokens.start / 4 + UNIT_POS_X;
         while 4 * block < tokens.end {
             let mut words = Array::<u32>::new(4usize);
@@ -261,8 +279,8 @@ fn race(
             }
             block += CUBE_DIM_X;
         }
-    }
-    let winner = best_of_units(best, best_id, values, ids, kinds);
+        best_of_units(best, best_id, board, kinds)
+    };
     let total = cube_sum(own, comptime!(kinds.block));
     Race { winner, total }
 }
@@ -289,33 +307,29 @@ fn drawn(
 
 /// The highest value of the units and its id, of equal ones the lowest.
 #[cube]
-fn best_of_units(
-    own: f32,
-    id: u32,
-    values: &mut Shared<[f32]>,
-    ids: &mut Shared<[u32]>,
-    #[comptime] kinds: FilterKinds,
-) -> Best {
+fn best_of_units(own: f32, id: u32, board: &mut Board, #[comptime] kinds: FilterKinds) -> Best {
     let unit = UNIT_POS_X as usize;
     sync_cube();
-    values[unit] = own;
-    ids[unit] = id;
+    board.values[unit] = own;
+    board.ids[unit] = id;
     sync_cube();
     let mut reach = comptime!(kinds.block.units as usize / 2).runtime();
     while reach > 0 {
         if unit < reach {
-            let value = values[unit + reach];
-            let other = ids[unit + reach];
-            if value > values[unit] || (value == values[unit] && other < ids[unit]) {
-                values[unit] = value;
-                ids[unit] = other;
+            let value = board.values[unit + reach];
+            let other = board.ids[unit + reach];
+            if value > board.values[unit]
+                || (value == board.values[unit] && other < board.ids[unit])
+            {
+                board.values[unit] = value;
+                board.ids[unit] = other;
             }
         }
         sync_cube();
         reach /= 2;
     }
     Best {
-        value: values[0],
-        id: ids[0],
+        value: board.values[0],
+        id: board.ids[0],
     }
 }

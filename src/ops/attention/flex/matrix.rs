@@ -5,6 +5,8 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use gemm::{Parallelism, gemm};
 
+use super::offset;
+
 /// A matrix in memory that it may share.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -32,9 +34,8 @@ impl<'a> Matrix<'a> {
         let layout = heads.layout();
         let strides = layout.strides();
         let stride = |axis: usize| usize::try_from(strides[axis]).expect("heads lie forwards");
-        let first = row * stride(0) + head * stride(1) + tokens.start * stride(2);
         Self {
-            numbers: &heads.storage()[layout.start_offset() + first..],
+            numbers: &heads.storage()[offset(heads, row, head, tokens.start)..],
             rows: tokens.len(),
             columns: layout.shape()[3],
             strides: [stride(2), stride(3)],

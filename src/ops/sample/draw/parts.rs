@@ -8,12 +8,11 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{
-    Best, DrawNumbers, DrawnToken, FilterKinds, Filters, LOWEST, RowStream, Tokens, drawn,
+    Best, Board, DrawNumbers, DrawNumbersLaunch, DrawnToken, FilterKinds, Filters, LOWEST,
+    RowStream, Tokens, drawn, likeliest, race,
 };
-use super::{likeliest, race};
 use crate::ops::SampleFilters;
 use crate::ops::cube::{empty, grid};
-use crate::ops::sample::draw::DrawNumbersLaunch;
 
 /// Units of a cube that has a part of a row.
 pub(super) const UNITS: usize = 256;
@@ -95,19 +94,10 @@ fn likeliest_kernel(
     numbers: DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) {
-    let units = comptime!(kinds.block.units as usize);
-    let mut of_units = Shared::<[f32]>::new_slice(units);
-    let mut ids_of_units = Shared::<[u32]>::new_slice(units);
+    let mut board = Board::new(kinds);
     let filters = Filters::of_row(CUBE_POS_X as usize, &numbers);
     let tokens = tokens_of_part(numbers.vocabulary, kinds);
-    let best = likeliest(
-        logits,
-        &filters,
-        &tokens,
-        &mut of_units,
-        &mut ids_of_units,
-        kinds,
-    );
+    let best = likeliest(logits, &filters, &tokens, &mut board, kinds);
     if UNIT_POS_X == 0 {
         let place = CUBE_POS_X as usize * kinds.parts + CUBE_POS_Y as usize;
         values[place] = best.value;
@@ -124,9 +114,7 @@ fn race_kernel(
     numbers: DrawNumbers,
     #[comptime] kinds: FilterKinds,
 ) {
-    let units = comptime!(kinds.block.units as usize);
-    let mut of_units = Shared::<[f32]>::new_slice(units);
-    let mut ids_of_units = Shared::<[u32]>::new_slice(units);
+    let mut board = Board::new(kinds);
     let row = CUBE_POS_X as usize;
     let stream = RowStream::of_row(row, streams);
     let mut filters = Filters::of_row(row, &numbers);
@@ -136,15 +124,7 @@ fn race_kernel(
     }
     filters.highest = highest;
     let tokens = tokens_of_part(numbers.vocabulary, kinds);
-    let race = race(
-        logits,
-        &filters,
-        &tokens,
-        &stream,
-        &mut of_units,
-        &mut ids_of_units,
-        kinds,
-    );
+    let race = race(logits, &filters, &tokens, &stream, &mut board, kinds);
     if UNIT_POS_X == 0 {
         let place = row * kinds.parts + CUBE_POS_Y as usize;
         let all = CUBE_COUNT_X as usize * kinds.parts;
