@@ -99,28 +99,41 @@ impl Heads {
     }
 
     fn attend(&self) -> FlexTensor {
-        let attend = |&(row, head): &(usize, usize)| self.attend_group(row, head);
-        let groups: Vec<Vec<f32>> = self.groups().par_iter().map(attend).collect();
-        let values = side_by_side(&groups, self.b, self.t, self.d);
-        tensor(values, &[self.b, self.t, self.k * self.g * self.d])
+        let (h, head) = (self.k * self.g, self.t * self.d);
+        let mut heads = vec![0.0; self.b * h * head];
+        let places = heads.par_chunks_mut(head.max(1)).enumerate();
+        let blocks = places.flat_map(|(place, output)| {
+            let blocks = output.par_chunks_mut(BLOCK * self.d).enumerate();
+            blocks.map(move |(block, output)| (place, block * BLOCK, output))
+        });
+        blocks.for_each_init(
+            || self.room(),
+            |scores, (place, first, output)| {
+                let block = first..first + output.len() / self.d;
+                self.attend_block(place / h, place % h, block, scores, output);
+            },
+        );
+        let heads: Vec<&[f32]> = heads.chunks(head.max(1)).collect();
+        let values = side_by_side(&heads, self.b, self.t, self.d);
+        tensor(values, &[self.b, self.t, h * self.d])
     }
 
-    /// The output of a group's heads, `[G, T, D]`.
-    fn attend_group(&self, row: usize, head: usize) -> Vec<f32> {
-        let mut output = vec![0.0; self.g * self.t * self.d];
-        let mut scores = self.room();
-        for (query_head, outputs) in self.queries_of(head, &mut output) {
-            for (block, output) in self.blocks().zip(outputs.chunks_mut(BLOCK * self.d)) {
-                let seen = 0..self.l - self.t + block.end;
-                let scores = &mut scores[..block.len() * seen.len()];
-                let queries = Matrix::of_head(&self.queries, row, query_head, block.clone());
-                let keys = Matrix::of_head(&self.keys, row, head, seen.clone());
-                let values = Matrix::of_head(&self.values, row, head, seen.clone());
-                self.probabilities(queries, keys, row, block, scores);
-                multiply(Matrix::dense(scores, seen.len()), values, output);
-            }
-        }
-        output
+    /// The output of a block of a query head, `[block, D]`.
+    fn attend_block(
+        &self,
+        row: usize,
+        query_head: usize,
+        block: Range<usize>,
+        scores: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let (head, seen) = (query_head / self.g, 0..self.l - self.t + block.end);
+        let scores = &mut scores[..block.len() * seen.len()];
+        let queries = Matrix::of_head(&self.queries, row, query_head, block.clone());
+        let keys = Matrix::of_head(&self.keys, row, head, seen.clone());
+        let values = Matrix::of_head(&self.values, row, head, seen.clone());
+        self.probabilities(queries, keys, row, block, scores);
+        multiply(Matrix::dense(scores, seen.len()), values, output);
     }
 
     /// Room for the scores of a block.
@@ -270,12 +283,18 @@ fn dense_rows(heads: &FlexTensor) -> FlexTensor {
 }
 
 /// Groups `[heads, tokens, D]`, those of a row after each other, to `[B, tokens, all heads, D]`.
-fn side_by_side(groups: &[Vec<f32>], rows: usize, tokens: usize, width: usize) -> Vec<f32> {
-    let mut output = Vec::with_capacity(groups.iter().map(Vec::len).sum());
+fn side_by_side<G: AsRef<[f32]>>(
+    groups: &[G],
+    rows: usize,
+    tokens: usize,
+    width: usize,
+) -> Vec<f32> {
+    let size = groups.iter().map(|group| group.as_ref().len()).sum();
+    let mut output = Vec::with_capacity(size);
     for groups in groups.chunks((groups.len() / rows.max(1)).max(1)) {
         for token in 0..tokens {
             for group in groups {
-                for head in group.chunks_exact(tokens * width) {
+                for head in group.as_ref().chunks_exact(tokens * width) {
                     output.extend_from_slice(&head[token * width..(token + 1) * width]);
                 }
             }
