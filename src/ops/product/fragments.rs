@@ -7,10 +7,20 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use self::kernel::{Plan, STEP, Side, UNITS, product_fragments};
+use self::kernel::{
+    Plan, STEP, Shares, SharesLaunch, Side, UNITS, add_parts, product_fragments,
+    product_fragments_shared,
+};
 use super::cube::{CHUNK, Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands, starts_at_a_chunk};
 use super::operand::MatricesLaunch;
-use crate::ops::cube::{multiplies_registers, types};
+use crate::ops::cube::{empty, grid, multiplies_registers, types};
+
+/// Numbers that are written at a time.
+const PAIR: usize = 2;
+/// Most parts of a tile.
+const MOST_PARTS: usize = 16;
+/// Fewest steps of a part.
+const LEAST_STEPS: usize = 4;
 
 /// How matrix units take the product; none where they do not.
 pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -> Option<Plan> {
@@ -41,12 +51,19 @@ pub(super) fn plan(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor) -
 }
 
 /// The product by matrix units.
-#[expect(unsafe_code, reason = "a check of every place read costs time")]
 pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor, plan: Plan) {
     let extents = Extents::of(left, right);
-    let (of_left, of_right) = operands(left, right);
-    let [y, x] = extents.cubes([plan.left.tile, plan.right.tile]);
-    let launch = |operand: Strided| operand.launch(CHUNK);
+    match share_out(extents, plan, slots(&left.client)) {
+        Some(shares) => multiply_shared(left, right, output, plan, shares),
+        None => multiply_whole(left, right, output, plan),
+    }
+}
+
+/// A cube a tile.
+#[expect(unsafe_code, reason = "a check of every place read costs time")]
+fn multiply_whole(left: &CubeTensor, right: &CubeTensor, output: &CubeTensor, plan: Plan) {
+    let extents = Extents::of(left, right);
+    let [y, x] = extents.cubes(plan.tile());
     // SAFETY: places read are held back to the operands' last, steps are whole, places written are
     // compared with the output's extents, and both operands are of one type.
     unsafe {
@@ -55,15 +72,97 @@ pub(super) fn multiply(left: &CubeTensor, right: &CubeTensor, output: &CubeTenso
             CubeCount::Static(x as u32, y as u32, extents.batches as u32),
             CubeDim::new_1d(UNITS as u32),
             CHUNK,
-            2,
+            PAIR,
             left.clone().into_buffer_arg(),
             right.clone().into_buffer_arg(),
             output.clone().into_buffer_arg(),
-            MatricesLaunch::new(launch(of_left), launch(of_right), extents.inner),
+            matrices(left, right),
             plan,
             types([left, output]),
         );
     }
+}
+
+/// A cube a tile or a part of one, as they are shared out.
+#[expect(unsafe_code, reason = "a check of every place read costs time")]
+fn multiply_shared(
+    left: &CubeTensor,
+    right: &CubeTensor,
+    output: &CubeTensor,
+    plan: Plan,
+    shares: Shares,
+) {
+    let extents = Extents::of(left, right);
+    let [y, x] = extents.cubes(plan.tile());
+    let rest = y * x - shares.whole;
+    let [rows, columns] = plan.tile();
+    let sums = empty(output, [rest, shares.parts, rows, columns], DType::F32);
+    let launch = || SharesLaunch::new(shares.whole, shares.parts, shares.across);
+    // SAFETY: places read are held back to the operands' last, steps are whole, places written in the output are
+    // compared with its extents, those of sums are whole tiles as many as there are parts, and both operands are of
+    // one type.
+    unsafe {
+        product_fragments_shared::launch_unchecked(
+            &output.client,
+            grid(shares.whole + rest * shares.parts, 1),
+            CubeDim::new_1d(UNITS as u32),
+            CHUNK,
+            PAIR,
+            left.clone().into_buffer_arg(),
+            right.clone().into_buffer_arg(),
+            output.clone().into_buffer_arg(),
+            sums.clone().into_buffer_arg(),
+            matrices(left, right),
+            launch(),
+            plan,
+            types([left, output]),
+        );
+        add_parts::launch_unchecked(
+            &output.client,
+            grid(rows * columns / PAIR / UNITS, rest),
+            CubeDim::new_1d(UNITS as u32),
+            PAIR,
+            sums.into_buffer_arg(),
+            output.clone().into_buffer_arg(),
+            extents.rows,
+            extents.columns,
+            launch(),
+            plan,
+            types([output])[0],
+        );
+    }
+}
+
+fn matrices(left: &CubeTensor, right: &CubeTensor) -> MatricesLaunch {
+    let (of_left, of_right) = operands(left, right);
+    let launch = |operand: Strided| operand.launch(CHUNK);
+    MatricesLaunch::new(
+        launch(of_left),
+        launch(of_right),
+        Extents::of(left, right).inner,
+    )
+}
+
+/// Cubes of large tiles that a device runs at a time: their sums and fragments leave room for two in the registers
+/// of a multiprocessor.
+fn slots(client: &Client) -> usize {
+    let processors = client.properties().hardware.num_streaming_multiprocessors;
+    2 * processors.unwrap_or(0) as usize
+}
+
+/// How tiles are shared out where those left over after full rounds of `slots` are so few that parts of them make a
+/// round, too; none where they are not.
+fn share_out(extents: Extents, plan: Plan, slots: usize) -> Option<Shares> {
+    let [y, x] = extents.cubes(plan.tile());
+    let rest = (y * x).checked_rem(slots)?;
+    let most = (extents.inner / STEP / LEAST_STEPS).min(MOST_PARTS);
+    let parts = slots.checked_div(rest)?.min(most);
+    let helps = plan.tile() == [LARGE; 2] && extents.batches == 1 && y * x > slots && parts > 1;
+    helps.then_some(Shares {
+        whole: y * x - rest,
+        parts,
+        across: x,
+    })
 }
 
 /// Whether there are matrix units for numbers of this type, steps and chunks are whole, and tiles full enough.
@@ -106,6 +205,7 @@ mod tests {
     use crate::device::{self, DeviceSpec};
     use crate::ops::product::cube::output;
     use crate::ops::product::exact::{INTERLEAVED, PLAIN, TRANSPOSED, expected, operand, read};
+    use crate::ops::product::operand::Along;
 
     fn cuda() -> Option<Device> {
         let device = device::open(&DeviceSpec::Cuda(0)).ok();
@@ -155,6 +255,61 @@ mod tests {
                 check(&device, batches, [72, 32, 40], [PLAIN; 2], dtypes);
             }
             check(&device, [3, 3], [72, 32, 40], [INTERLEAVED; 2], dtypes);
+        }
+    }
+
+    #[test]
+    fn tiles_of_which_a_gpu_is_left_idle_are_shared_out() {
+        let shares = |[rows, inner, columns]: [usize; 3]| {
+            let extents = Extents {
+                batches: 1,
+                rows,
+                inner,
+                columns,
+            };
+            let side = Side {
+                tile: LARGE,
+                along: Along::Inner,
+            };
+            let plan = Plan {
+                left: side,
+                right: side,
+            };
+            share_out(extents, plan, 264)
+        };
+        // 7 x 38 = 264 + 2 tiles of 256 steps: two can have sixteen parts, the most that there are.
+        let found = shares([896, 8192, 4864]).unwrap();
+        assert_eq!([found.whole, found.parts, found.across], [264, 16, 38]);
+        // 64 x 38 = 9 x 264 + 56 tiles of 28 steps: four parts of 7.
+        let found = shares([8192, 896, 4864]).unwrap();
+        assert_eq!([found.whole, found.parts, found.across], [2376, 4, 38]);
+        // 448 = 264 + 184 tiles, which leave no room; 224, which are no full round; 264, which are one.
+        for sizes in [[8192, 896, 896], [4096, 8192, 896], [264 * 128, 896, 128]] {
+            assert!(shares(sizes).is_none(), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_tiles_add_up_exactly() {
+        let Some(device) = cuda() else { return };
+        for orders in [[PLAIN, PLAIN], [TRANSPOSED, PLAIN], [PLAIN, TRANSPOSED]] {
+            for of_output in [DType::F32, DType::F16] {
+                // Nine tiles, the last of rows and columns cut off, of five steps.
+                let sizes @ [rows, inner, columns] = [264, 160, 264];
+                let left = operand(&device, [1, rows, inner], orders[0], DType::BF16);
+                let right = operand(&device, [1, inner, columns], orders[1], DType::BF16);
+                let found = output(&left, Extents::of(&left, &right), of_output);
+                let mut plan = plan(&left, &right, &found).expect("matrix units take it");
+                [plan.left.tile, plan.right.tile] = [LARGE; 2];
+                let shares = Shares {
+                    whole: 4,
+                    parts: 3,
+                    across: 3,
+                };
+                multiply_shared(&left, &right, &found, plan, shares);
+                let case = format!("{orders:?} {of_output:?}");
+                assert_eq!(read(found), expected([1, 1], sizes), "{case}");
+            }
         }
     }
 

@@ -75,6 +75,11 @@ impl Plan {
         self.right.of_plane() / COLUMNS
     }
 
+    /// Rows and columns of a tile.
+    pub(super) fn tile(self) -> [usize; 2] {
+        [self.left.tile, self.right.tile]
+    }
+
     /// Bytes of shared memory for operands of two bytes a number.
     pub(super) fn shared_bytes(self) -> usize {
         2 * (self.left.chunks() + self.right.chunks()) * CHUNK * 2
@@ -95,6 +100,94 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
     #[comptime] plan: Plan,
     #[define(X, Y)] _types: [ElemType; 2],
 ) {
+    let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
+    let steps = matrices.inner / STEP;
+    let sums = sums_of_steps::<X, N>(left, right, matrices, (y, x), (0usize, steps), plan);
+    write::<Y, P>(output, &sums, matrices, (y, x), plan);
+}
+
+/// How the tiles of a product are shared out where the last ones would have most of a GPU idle: a cube takes one of
+/// the `whole` first, or one of `parts` of the steps of a later one.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct Shares {
+    pub whole: usize,
+    pub parts: usize,
+    /// Tiles along the columns.
+    pub across: usize,
+}
+
+/// Multiplies a single batch. What parts of a tile sum up to goes to `rest`, `[tiles, parts, tile]`.
+#[cube(launch_unchecked)]
+pub(super) fn product_fragments_shared<X: Float, Y: Float, N: Size, P: Size>(
+    left: &[Vector<X, N>],
+    right: &[Vector<X, N>],
+    output: &mut [Vector<Y, P>],
+    rest: &mut [Vector<f32, P>],
+    matrices: &Matrices,
+    shares: &Shares,
+    #[comptime] plan: Plan,
+    #[define(X, Y)] _types: [ElemType; 2],
+) {
+    let cube = CUBE_POS_X as usize;
+    let steps = matrices.inner / STEP;
+    let mut tile = cube;
+    let mut first = 0usize.runtime();
+    let mut last = steps;
+    if cube >= shares.whole {
+        let part = (cube - shares.whole) % shares.parts;
+        tile = shares.whole + (cube - shares.whole) / shares.parts;
+        first = steps * part / shares.parts;
+        last = steps * (part + 1) / shares.parts;
+    }
+    let place = (tile / shares.across, tile % shares.across);
+    let sums = sums_of_steps::<X, N>(left, right, matrices, place, (first, last), plan);
+    if cube < shares.whole {
+        write::<Y, P>(output, &sums, matrices, place, plan);
+    } else {
+        let own = (cube - shares.whole) * comptime!(plan.left.tile * plan.right.tile);
+        write_part::<P>(rest, &sums, own, plan);
+    }
+}
+
+/// Adds up the parts of tiles, in order; the grid's second axis are the tiles.
+#[cube(launch_unchecked)]
+pub(super) fn add_parts<Y: Float, P: Size>(
+    rest: &[Vector<f32, P>],
+    output: &mut [Vector<Y, P>],
+    rows: usize,
+    columns: usize,
+    shares: &Shares,
+    #[comptime] plan: Plan,
+    #[define(Y)] _type: ElemType,
+) {
+    let pairs = comptime!(plan.left.tile * plan.right.tile / 2);
+    let pair = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
+    let first = CUBE_POS_Y as usize * shares.parts * pairs + pair;
+    let mut sum = rest[first];
+    for part in 1..shares.parts {
+        sum += rest[first + part * pairs];
+    }
+    let tile = shares.whole + CUBE_POS_Y as usize;
+    let width = comptime!(plan.right.tile / 2);
+    let row = tile / shares.across * comptime!(plan.left.tile) + pair / width;
+    let column = tile % shares.across * comptime!(plan.right.tile) + pair % width * 2;
+    if row < rows && column < columns {
+        output[(row * columns + column) / 2] = Vector::cast_from(sum);
+    }
+}
+
+/// The cube's sums of the steps from the first to before the last for a tile, which is counted along rows and columns.
+#[cube]
+fn sums_of_steps<X: Float, N: Size>(
+    left: &[Vector<X, N>],
+    right: &[Vector<X, N>],
+    matrices: &Matrices,
+    tile: (usize, usize),
+    steps: (usize, usize),
+    #[comptime] plan: Plan,
+) -> Sequence<Sum> {
+    let (y, x) = tile;
+    let (first, last) = steps;
     let left_chunks = comptime!(plan.left.chunks());
     let right_chunks = comptime!(plan.right.chunks());
     let mut left_stages = Shared::<[Vector<X, N>]>::new_slice(comptime!(2 * left_chunks));
@@ -109,17 +202,16 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
         sum[1] = Vector::new(0.0f32);
         sums.push(sum);
     }
-    let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
-    read::<X, N>(left, &mut of_left, &matrices.left, y, 0usize, plan.left);
-    read::<X, N>(right, &mut of_right, &matrices.right, x, 0usize, plan.right);
+    let start = first * STEP;
+    read::<X, N>(left, &mut of_left, &matrices.left, y, start, plan.left);
+    read::<X, N>(right, &mut of_right, &matrices.right, x, start, plan.right);
     put::<X, N>(&of_left, &mut left_stages, 0usize, plan.left);
     put::<X, N>(&of_right, &mut right_stages, 0usize, plan.right);
     sync_cube();
-    let steps = matrices.inner / STEP;
-    for step in 0..steps {
-        let (stage, other) = (step % 2, (step + 1) % 2);
+    for step in first..last {
+        let (stage, other) = ((step - first) % 2, (step - first + 1) % 2);
         let next = step + 1;
-        if next < steps {
+        if next < last {
             let start = next * STEP;
             read::<X, N>(left, &mut of_left, &matrices.left, y, start, plan.left);
             read::<X, N>(right, &mut of_right, &matrices.right, x, start, plan.right);
@@ -132,7 +224,7 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
             &mut sums,
             plan,
         );
-        if next < steps {
+        if next < last {
             put::<X, N>(&of_left, &mut left_stages, other * left_chunks, plan.left);
             put::<X, N>(
                 &of_right,
@@ -143,7 +235,7 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
         }
         sync_cube();
     }
-    write::<Y, P>(output, &sums, matrices, plan);
+    sums
 }
 
 /// A chunk's line in a stage and its place there, in chunks: a line is a row or column of the tile where the operand
@@ -292,31 +384,66 @@ fn multiply<X: Float, N: Size>(
     }
 }
 
-/// Writes the unit's numbers that lie in the output.
+/// The unit's first row and column of its plane's sums in a tile.
+#[cube]
+fn own_corner(#[comptime] plan: Plan) -> (usize, usize) {
+    let lane = UNIT_POS as usize % PLANE;
+    let (row, column) = corner(plan);
+    (row + lane / 4, column + lane % 4 * 2)
+}
+
+/// Rows of a block's second half and columns from the plane's corner.
+fn block_offset(plan: Plan, block: usize, lower: usize) -> (usize, usize) {
+    let (down, along) = (block / plan.column_blocks(), block % plan.column_blocks());
+    (down * ROWS + 8 * lower, along * COLUMNS)
+}
+
+/// Writes the unit's numbers of a tile that lie in the output.
 #[cube]
 fn write<Y: Float, P: Size>(
     output: &mut [Vector<Y, P>],
     sums: &Sequence<Sum>,
     matrices: &Matrices,
+    tile: (usize, usize),
     #[comptime] plan: Plan,
 ) {
-    let lane = UNIT_POS as usize % PLANE;
-    let (row, column) = corner(plan);
+    let (y, x) = tile;
+    let (row, column) = own_corner(plan);
     let (rows, columns) = (matrices.left.count, matrices.right.count);
-    let row = CUBE_POS_Y as usize * plan.left.tile + row + lane / 4;
-    let column = CUBE_POS_X as usize * plan.right.tile + column + lane % 4 * 2;
+    let (row, column) = (y * plan.left.tile + row, x * plan.right.tile + column);
     #[unroll]
     for block in 0..comptime!(plan.blocks()) {
         let sum = sums.index(block);
-        let column = column + comptime!(block % plan.column_blocks() * COLUMNS);
         #[unroll]
         for lower in 0..2usize {
-            let below = comptime!(block / plan.column_blocks() * ROWS + 8 * lower);
-            let row = row + below;
+            let row = row + comptime!(block_offset(plan, block, lower).0);
+            let column = column + comptime!(block_offset(plan, block, lower).1);
             if row < rows && column < columns {
                 let place = (CUBE_POS_Z as usize * rows + row) * columns + column;
                 output[place / 2] = Vector::cast_from(sum[lower]);
             }
+        }
+    }
+}
+
+/// Writes the unit's numbers of a tile that begins at `first`.
+#[cube]
+fn write_part<P: Size>(
+    rest: &mut [Vector<f32, P>],
+    sums: &Sequence<Sum>,
+    first: usize,
+    #[comptime] plan: Plan,
+) {
+    let (row, column) = own_corner(plan);
+    #[unroll]
+    for block in 0..comptime!(plan.blocks()) {
+        let sum = sums.index(block);
+        #[unroll]
+        for lower in 0..2usize {
+            let row = row + comptime!(block_offset(plan, block, lower).0);
+            let column = column + comptime!(block_offset(plan, block, lower).1);
+            let place = first + row * comptime!(plan.right.tile) + column;
+            rest[place / 2] = Vector::cast_from(sum[lower]);
         }
     }
 }
