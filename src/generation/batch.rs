@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         let positions = self.decoder.config().max_position_embeddings;
         let capacity = columns + self.params.max_completion_tokens.min(positions);
         let device = self.decoder.device();
-        let mut cache = KvCache::new(self.decoder, prompts.len(), capacity);
+        let mut cache = KvCache::new(self.decoder, capacity);
         let input = self.decoder.input(&grid);
         let states = self.decoder.hidden_states(&input, Some(&mut cache));
         let last = states.narrow(1, columns - 1, 1).squeeze_dim(1);

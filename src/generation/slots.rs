@@ -197,13 +197,10 @@ impl<'a> Slots<'a> {
         let mut padded = prompts.to_vec();
         padded.resize(prompts.len().next_power_of_two(), last);
         let grid = TokenGrid::right_padded(&padded, columns);
-        let [rows, columns] = grid.dims();
-        let mut cache = KvCache::new(&self.decoder, rows, columns);
+        let mut cache = KvCache::new(&self.decoder, columns);
         let input = self.decoder.input(&grid);
         drop(self.decoder.hidden_states(&input, Some(&mut cache)));
-        for (layer, (keys, values)) in cache.into_layers().enumerate() {
-            self.program.fill(layer, keys, values, places);
-        }
+        self.program.fill(cache.into_layers(), places);
     }
 
     /// Keeps what a row drew up to its end; a row that ended is free.

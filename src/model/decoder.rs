@@ -302,8 +302,8 @@ impl Decoder {
                     [queries, keys, values].map(|heads| heads.swap_dims(1, 2));
                 let (keys, values) = match cache {
                     Some(cache) => {
-                        let start = cache.tokens();
-                        cache.layer(index).append(start, keys, values)
+                        let (start, capacity) = (cache.tokens(), cache.capacity());
+                        cache.layer(index).append(start, capacity, [keys, values])
                     }
                     None => (keys, values),
                 };
@@ -345,7 +345,7 @@ impl Decoder {
         let update = update.map(|update| update.apply(states.clone()));
         let rows = ops::linear(states, weight);
         let rows = match linear.bias {
-            Some(bias) => rows + self.parameters[bias].clone().cast(dtype),
+            Some(bias) => ops::add_bias(rows, self.parameters[bias].clone()),
             None => rows,
         };
         let rows = match update {

@@ -1,6 +1,6 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use super::Decoder;
 
@@ -16,27 +16,18 @@ pub struct KvCache {
 }
 
 /// One layer's keys and values.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LayerCache {
-    // `None` only while a buffer is being written, so that the write happens in place.
+    // `None` before the first write, and while a buffer is being written, so that the write happens in place.
     keys: Option<Tensor<4>>,
     values: Option<Tensor<4>>,
 }
 
 impl KvCache {
-    /// An empty cache of `decoder`'s number type for `rows` rows of up to `capacity` tokens.
-    pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
-        let config = decoder.config();
-        let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
-        let (device, dtype) = (decoder.device(), DType::from(decoder.dtype()));
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| LayerCache {
-                keys: Some(Tensor::zeros(shape, (&device, dtype))),
-                values: Some(Tensor::zeros(shape, (&device, dtype))),
-            })
-            .collect();
+    /// An empty cache of `decoder`'s layers for rows of up to `capacity` tokens.
+    pub fn new(decoder: &Decoder, capacity: usize) -> Self {
         Self {
-            layers,
+            layers: vec![LayerCache::default(); decoder.config().num_hidden_layers],
             tokens: 0,
             capacity,
         }
@@ -62,10 +53,13 @@ impl KvCache {
     }
 
     /// The keys and values of each layer: whole buffers, `[B, K, capacity, D]` each.
+    ///
+    /// # Panics
+    /// When no token was written.
     pub fn into_layers(self) -> impl Iterator<Item = (Tensor<4>, Tensor<4>)> {
         self.layers.into_iter().map(|layer| {
             let whole =
-                |buffer: Option<Tensor<4>>| buffer.expect("a buffer is there between writes");
+                |buffer: Option<Tensor<4>>| buffer.expect("a buffer is there after a write");
             (whole(layer.keys), whole(layer.values))
         })
     }
@@ -87,24 +81,37 @@ impl LayerCache {
     /// Writes the keys and values of new tokens after the first `start` and returns views of all.
     ///
     /// # Shapes
-    /// `[B, K, T, D]` each, to `[B, K, start + T, D]` each.
+    /// `[B, K, T, D]` each, to `[B, K, start + T, D]` each, of `capacity` tokens at most.
     pub(super) fn append(
         &mut self,
         start: usize,
-        keys: Tensor<4>,
-        values: Tensor<4>,
+        capacity: usize,
+        [keys, values]: [Tensor<4>; 2],
     ) -> (Tensor<4>, Tensor<4>) {
         (
-            write(&mut self.keys, start, keys),
-            write(&mut self.values, start, values),
+            write(&mut self.keys, start, capacity, keys),
+            write(&mut self.values, start, capacity, values),
         )
     }
 }
 
-fn write(buffer: &mut Option<Tensor<4>>, start: usize, new: Tensor<4>) -> Tensor<4> {
+fn write(
+    buffer: &mut Option<Tensor<4>>,
+    start: usize,
+    capacity: usize,
+    new: Tensor<4>,
+) -> Tensor<4> {
     let [rows, heads, tokens, width] = new.dims();
+    if tokens == capacity {
+        *buffer = Some(new.clone());
+        return new;
+    }
     let end = start + tokens;
-    let whole = buffer.take().expect("a buffer is there between writes");
+    let empty = || {
+        let options = (&new.device(), new.dtype());
+        Tensor::zeros([rows, heads, capacity, width], options)
+    };
+    let whole = buffer.take().unwrap_or_else(empty);
     let whole = whole.slice_assign([0..rows, 0..heads, start..end, 0..width], new);
     let view = whole.clone().narrow(2, 0, end);
     *buffer = Some(whole);

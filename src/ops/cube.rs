@@ -3,6 +3,8 @@
 //! CubeCL compiles them for every GPU: to CUDA, SPIR-V, WGSL and Metal. Arithmetic is in f32,
 //! whatever the numbers' type in memory, and every sum is taken in one fixed order.
 
+mod sum_of_rows;
+
 use burn::backend::DispatchTensorKind;
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Shape, Tensor};
@@ -14,6 +16,8 @@ use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+
+pub(super) use self::sum_of_rows::sum_of_rows;
 
 /// Most units of a cube that every device has.
 const MOST_UNITS: usize = 256;
@@ -116,11 +120,28 @@ pub(super) fn empty(other: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -
 /// # Panics
 /// When the tensor is not on a device that kernels run on.
 pub(super) fn primitive<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
+    into_contiguous(as_it_lies(tensor))
+}
+
+/// The device's own matrix, the numbers of a row one after the other; there may be room between rows, as CUDA likes
+/// it, and nothing is copied for that.
+///
+/// # Panics
+/// As [`primitive`].
+pub(super) fn matrix(tensor: Tensor<2>) -> CubeTensor {
+    let matrix = as_it_lies(tensor);
+    match matrix.meta.strides()[1] {
+        1 => matrix,
+        _ => into_contiguous(matrix),
+    }
+}
+
+fn as_it_lies<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
     match tensor.into_dispatch().kind {
         DispatchTensorKind::Cube(tensor) => {
             let tensor = tensor.float();
             let client = tensor.client.clone();
-            into_contiguous(client.resolve_tensor_float::<CubeBackend>(tensor))
+            client.resolve_tensor_float::<CubeBackend>(tensor)
         }
         _ => panic!("kernels run on GPUs"),
     }

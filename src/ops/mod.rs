@@ -2,6 +2,7 @@
 
 mod adamw_8bit_step;
 mod adamw_step;
+mod add_bias;
 mod add_rows;
 mod attention;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -24,6 +25,7 @@ mod token_logprobs;
 
 pub use adamw_8bit_step::{BLOCK, BlockCodes, MomentSign, adamw_8bit_step};
 pub use adamw_step::{AdamWStep, adamw_step, adamw_step_reference};
+pub use add_bias::{AddBiasBackend, add_bias};
 pub use add_rows::{add_rows, add_rows_reference};
 pub use attention::{Sight, attention, attention_reference};
 pub use decode::{

@@ -27,7 +27,7 @@ impl DecodeProgram {
     }
 
     /// Copies prompts into rows.
-    pub fn fill(&mut self, _: usize, _: Tensor<4>, _: Tensor<4>, _: &[(usize, usize)]) {
+    pub fn fill(&mut self, _: impl Iterator<Item = (Tensor<4>, Tensor<4>)>, _: &[(usize, usize)]) {
         match *self {}
     }
 

@@ -12,15 +12,15 @@ use burn_cubecl::tensor::CubeTensor;
 
 use self::buffers::{Rows, Scratch, angles};
 use self::layer::{Layer, Linear};
-use super::kernels::{self, Draw, Heads};
+use super::kernels::{self, Attention, Draw};
 use super::{DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
 use crate::error::{Error, Result};
-use crate::ops::cube::{empty, primitive};
+use crate::ops::cube::{empty, matrix, primitive};
 use crate::ops::product::cube::product_into;
 
-/// Runs before a step is recorded: the first tune, the next fill the pools that the recorded one
+/// Runs before a step is recorded: the first tunes, the second fills the pools that the recorded one
 /// allocates from.
-const WARM_UPS: usize = 3;
+const WARM_UPS: usize = 2;
 /// A decoding step over weights and buffers of its own, recorded where the device can.
 pub struct DecodeProgram {
     settings: DecodeSettings,
@@ -56,10 +56,10 @@ impl DecodeProgram {
         });
         let angles = angles(&settings, &weights.embedding.device());
         let dtype = settings.dtype;
-        let embedding = primitive(weights.embedding.cast(dtype));
+        let embedding = matrix(weights.embedding.cast(dtype));
         let [vocabulary, _] = embedding.meta.shape().dims();
         let head = match weights.head {
-            Some(head) => primitive(head.cast(dtype)),
+            Some(head) => matrix(head.cast(dtype)),
             None => embedding.clone(),
         };
         let layers = weights.layers.into_iter();
@@ -69,7 +69,7 @@ impl DecodeProgram {
                 .map(|layer| Layer::new(layer, &settings, &embedding))
                 .collect(),
             norm: primitive(weights.norm.cast(DType::F32)),
-            head: Linear::whole(head),
+            head: Linear::new(head, 1, None),
             rows: Rows::new(&settings, &embedding),
             scratch: Scratch::new(&settings, [width, inner, vocabulary], &embedding),
             embedding,
@@ -84,21 +84,20 @@ impl DecodeProgram {
     /// Copies the keys and values of prompts into rows: each place is a prompt and its row.
     ///
     /// # Shapes
-    /// `keys` and `values` `[P, K, T, D]`; tokens beyond the capacity are padding.
+    /// Of each layer, keys and values `[P, K, T, D]`; tokens beyond the capacity are padding.
     pub fn fill(
         &mut self,
-        layer: usize,
-        keys: Tensor<4>,
-        values: Tensor<4>,
+        layers: impl Iterator<Item = (Tensor<4>, Tensor<4>)>,
         places: &[(usize, usize)],
     ) {
         let words = places.iter().flat_map(|(prompt, row)| [*prompt, *row]);
         let words: Vec<u32> = words.map(|word| word as u32).collect();
         let places = empty(&self.embedding, [places.len(), 2], DType::U32);
         self.client.write(&places.handle, Bytes::from_elems(words));
-        let cache = &self.layers[layer].cache;
-        kernels::fill(&primitive(keys), &places, &cache.0);
-        kernels::fill(&primitive(values), &places, &cache.1);
+        for (layer, (keys, values)) in self.layers.iter().zip(layers) {
+            kernels::fill(&primitive(keys), &places, &layer.cache.0);
+            kernels::fill(&primitive(values), &places, &layer.cache.1);
+        }
     }
 
     /// Moves every row `steps` tokens on; returns what each drew, in order.
@@ -204,18 +203,16 @@ impl DecodeProgram {
             let [attended, fed_forward] = &scratch.changes;
             kernels::add_norm(states, change, &layer.input_norm, split, epsilon);
             self.multiply(split, &layer.attention_in, &scratch.projected)?;
-            kernels::place_heads(&Heads {
+            let attention = Attention {
                 projected: &scratch.projected,
                 bias: layer.attention_in.bias.as_ref(),
                 norms: layer.head_norms.as_ref().map(|(q, k)| (q, k)),
                 angles: (&self.angles.0, &self.angles.1),
                 lengths: &rows.lengths,
-                queries: &scratch.queries,
                 cache: (&layer.cache.0, &layer.cache.1),
                 epsilon,
-            });
-            let cache = (&layer.cache.0, &layer.cache.1);
-            kernels::attend(&scratch.queries, cache, &rows.lengths, &scratch.attended);
+            };
+            kernels::attend(&attention, &scratch.attended);
             self.multiply(&scratch.attended, &layer.attention_out, attended)?;
             let added = Some((attended, layer.attention_out.bias.as_ref()));
             kernels::add_norm(states, added, &layer.output_norm, normed, epsilon);

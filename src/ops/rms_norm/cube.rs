@@ -8,14 +8,12 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::RmsNormBackend;
-use crate::ops::cube::{Block, cube_sum, cubes, empty, types, vector_size};
+use crate::ops::cube::{Block, cube_sum, cubes, empty, sum_of_rows, types, vector_size};
 
 /// Chunks of rows, at most.
 const MOST_CHUNKS: usize = 512;
 /// Rows of a chunk, at least.
 const LEAST_CHUNK: usize = 8;
-/// Columns that a cube of the second stage takes, and chunks that it takes at a time.
-const TILE: usize = 16;
 
 impl RmsNormBackend for CubeBackend {
     fn rms_norm(states: CubeTensor, weight: CubeTensor, epsilon: f64, dtype: DType) -> CubeTensor {
@@ -96,25 +94,6 @@ impl RmsNormBackend for CubeBackend {
         }
         sum_of_rows(sums, dtype)
     }
-}
-
-/// `[C, E]` of `f32` to `[1, E]`.
-fn sum_of_rows(sums: CubeTensor, dtype: DType) -> CubeTensor {
-    let [rows, width] = [sums.meta.shape()[0], sums.meta.shape()[1]];
-    let output = empty(&sums, [1, width], dtype);
-    if width > 0 {
-        column_sums::launch(
-            &sums.client,
-            cubes(&sums.client, width.div_ceil(TILE)),
-            CubeDim::new_2d(TILE as u32, TILE as u32),
-            sums.clone().into_buffer_arg(),
-            output.clone().into_buffer_arg(),
-            rows,
-            width,
-            types([&output])[0],
-        );
-    }
-    output
 }
 
 /// A launch over rows of contiguous states.
@@ -261,38 +240,6 @@ fn chunk_sums<X: Float, G: Float, N: Size>(
         }
         sums[CUBE_POS * rows.vectors + place] = sum;
         place += block.units as usize;
-    }
-}
-
-/// Sums of columns, `TILE` of them a cube.
-#[cube(launch)]
-fn column_sums<W: Float>(
-    values: &[f32],
-    output: &mut [W],
-    rows: usize,
-    columns: usize,
-    #[define(W)] _type: ElemType,
-) {
-    let tile = comptime!(TILE);
-    let column = CUBE_POS * tile + UNIT_POS_X as usize;
-    let mut sum = 0.0f32;
-    if column < columns {
-        let mut row = UNIT_POS_Y as usize;
-        while row < rows {
-            sum += values[row * columns + column];
-            row += tile;
-        }
-    }
-    let mut sums = Shared::<[f32]>::new_slice(comptime!(TILE * TILE));
-    sums[UNIT_POS as usize] = sum;
-    sync_cube();
-    if UNIT_POS_Y == 0 && column < columns {
-        let mut total = 0.0f32;
-        #[unroll]
-        for group in 0..tile {
-            total += sums[group * tile + UNIT_POS_X as usize];
-        }
-        output[column] = W::cast_from(total);
     }
 }
 

@@ -68,8 +68,8 @@ fn cached_logits(place: &Place) -> Result<Vec<f32>> {
     let mut prompts = rows(place);
     let last: Vec<u32> = prompts.iter_mut().filter_map(Vec::pop).collect();
     let grid = TokenGrid::left_padded(&prompts, COLUMNS);
-    let [count, columns] = grid.dims();
-    let mut cache = KvCache::new(decoder, count, columns + 1);
+    let [_, columns] = grid.dims();
+    let mut cache = KvCache::new(decoder, columns + 1);
     decoder.hidden_states(&decoder.input(&grid), Some(&mut cache));
     let input = decoder.next_input(&last, grid.starts(), cache.tokens());
     let states = decoder.hidden_states(&input, Some(&mut cache));

@@ -3,50 +3,72 @@
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
+use super::heads::{HeadLayout, measure_heads, place_heads};
 use super::split;
 use crate::ops::cube::{Block, grid, types, vector_size};
 
 /// Most units of a cube, and keys that it takes at a time.
-const MOST_UNITS: usize = 256;
+const MOST_UNITS: usize = 512;
 /// Fewest, of a device with little shared memory.
 const LEAST_UNITS: usize = 32;
 /// Below every score.
 const LOWEST: f32 = -3.0e38;
 
-/// `softmax(q kᵀ) v` over each row's keys, the new one among them (grouped queries,
-/// arXiv:2305.13245; the softmax goes with the keys, arXiv:1805.02867).
+/// What a layer's attention reads and writes beside its output.
+pub struct Attention<'a> {
+    /// Queries, keys, values of every row, `[S, B, (H + 2K)·D]` of `f32`, which is summed.
+    pub projected: &'a CubeTensor,
+    /// Their bias, `[1, (H + 2K)·D]` of `f32`.
+    pub bias: Option<&'a CubeTensor>,
+    /// Norm weights of queries and keys, `[1, D]` of `f32` each.
+    pub norms: Option<(&'a CubeTensor, &'a CubeTensor)>,
+    /// Cosines and sines of every position, `[capacity, D/2]` of `f32` each.
+    pub angles: (&'a CubeTensor, &'a CubeTensor),
+    /// Tokens in each row's cache, `[B]`.
+    pub lengths: &'a CubeTensor,
+    /// The layer's keys and values, `[B, K, capacity, D]` each.
+    pub cache: (&'a CubeTensor, &'a CubeTensor),
+    /// Added to the mean square in norms.
+    pub epsilon: f32,
+}
+
+/// Rotates queries and keys, writes keys and values after each row's cached ones, and takes
+/// `softmax(q kᵀ / √D) v` over all of them (grouped queries, arXiv:2305.13245; the softmax goes with the
+/// keys, arXiv:1805.02867).
 ///
 /// # Shapes
-/// `queries` `[B, H, D]`, scaled; `cache` `[B, K, capacity, D]` twice; `lengths` `[B]`, without the new
-/// token; `attended` `[S, B, H·D/S]`, the columns split.
-pub fn attend(
-    queries: &CubeTensor,
-    cache: (&CubeTensor, &CubeTensor),
-    lengths: &CubeTensor,
-    attended: &CubeTensor,
-) {
-    let [rows, query_heads, width] = queries.meta.shape().dims();
-    let [_, key_heads, capacity, _] = cache.0.meta.shape().dims();
-    let [_, _, chunk] = attended.meta.shape().dims();
-    let client = &queries.client;
-    // Vectors stay inside of a head and of a chunk.
-    let vector = vector_size(width, &[queries]).min(vector_size(chunk, &[attended]));
-    let layout = Layout::new(client, query_heads / key_heads, width / vector, vector);
+/// `attended` `[S, B, H·D/S]`, the columns split.
+pub fn attend(from: &Attention<'_>, attended: &CubeTensor) {
+    let (keys, values) = from.cache;
+    let [rows, key_heads, capacity, width] = keys.meta.shape().dims();
+    let [parts, _, chunk] = attended.meta.shape().dims();
+    let client = &keys.client;
+    // Vectors stay inside of half a head and of a chunk.
+    let vector = vector_size(width / 2, &[keys]).min(vector_size(chunk, &[attended]));
+    let query_heads = parts * chunk / width;
+    let layout = Layout::new(from, query_heads / key_heads, width / vector, vector);
+    let unused = from.angles.0;
+    let (query_norm, key_norm) = from.norms.unwrap_or((unused, unused));
     attend_kernel::launch(
         client,
         grid(key_heads, rows),
         layout.block.dim(),
         vector,
-        queries.clone().into_buffer_arg(),
-        cache.0.clone().into_buffer_arg(),
-        cache.1.clone().into_buffer_arg(),
-        lengths.clone().into_buffer_arg(),
+        from.projected.clone().into_buffer_arg(),
+        from.bias.unwrap_or(unused).clone().into_buffer_arg(),
+        query_norm.clone().into_buffer_arg(),
+        key_norm.clone().into_buffer_arg(),
+        from.angles.0.clone().into_buffer_arg(),
+        from.angles.1.clone().into_buffer_arg(),
+        from.lengths.clone().into_buffer_arg(),
+        keys.clone().into_buffer_arg(),
+        values.clone().into_buffer_arg(),
         attended.clone().into_buffer_arg(),
-        key_heads,
+        from.epsilon,
         capacity,
         chunk / vector,
         layout,
-        types([queries])[0],
+        types([keys])[0],
     );
 }
 
@@ -58,10 +80,7 @@ pub fn attend(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Layout {
     block: Block,
-    /// Query heads of a key head.
-    group: usize,
-    /// Vectors of a head's width.
-    vectors: usize,
+    heads: HeadLayout,
     /// Units with different pairs.
     span: usize,
     /// Pairs of a unit.
@@ -71,11 +90,12 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(client: &Client, group: usize, vectors: usize, vector: usize) -> Self {
+    fn new(from: &Attention<'_>, group: usize, vectors: usize, vector: usize) -> Self {
+        let client = &from.projected.client;
         let hardware = &client.properties().hardware;
         let bytes = |units: usize| {
-            let floats = group * (vectors * vector + units + 3) + units * vector;
-            floats * size_of::<f32>()
+            let lines = (group + 2) * vectors + units;
+            (lines * vector + group * (units + 4) + 1) * size_of::<f32>()
         };
         let mut units = MOST_UNITS.min(hardware.max_units_per_cube as usize);
         while units > LEAST_UNITS && bytes(units) > hardware.max_shared_memory_size {
@@ -84,8 +104,14 @@ impl Layout {
         let pairs = group * vectors;
         Self {
             block: Block::of(client, units),
-            group,
-            vectors,
+            heads: HeadLayout {
+                group,
+                vectors,
+                units,
+                parts: from.projected.meta.shape()[0],
+                has_bias: from.bias.is_some(),
+                has_norms: from.norms.is_some(),
+            },
             span: pairs.min(units),
             slots: pairs.div_ceil(units),
             parts: (units / pairs).max(1),
@@ -96,43 +122,67 @@ impl Layout {
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 fn attend_kernel<F: Float, N: Size>(
-    queries: &[Vector<F, N>],
-    keys: &[Vector<F, N>],
-    values: &[Vector<F, N>],
+    projected: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    query_norm: &[Vector<f32, N>],
+    key_norm: &[Vector<f32, N>],
+    cosines: &[Vector<f32, N>],
+    sines: &[Vector<f32, N>],
     lengths: &[u32],
+    keys: &mut [Vector<F, N>],
+    values: &mut [Vector<F, N>],
     attended: &mut [Vector<F, N>],
-    key_heads: usize,
+    epsilon: f32,
     capacity: usize,
     chunk: usize,
     #[comptime] layout: Layout,
     #[define(F)] _element: ElemType,
 ) {
-    let group = comptime!(layout.group);
-    let vectors = comptime!(layout.vectors);
-    let units = comptime!(layout.block.units as usize);
+    let group = comptime!(layout.heads.group);
+    let vectors = comptime!(layout.heads.vectors);
+    let units = comptime!(layout.heads.units);
     let span = comptime!(layout.span);
     let slots = comptime!(layout.slots);
     let parts = comptime!(layout.parts);
-    let pairs = comptime!(layout.group * layout.vectors);
-    let mut asked = Shared::<[Vector<f32, N>]>::new_slice(pairs);
-    let mut scores =
-        Shared::<[f32]>::new_slice(comptime!(layout.group * layout.block.units as usize));
+    let pairs = comptime!(layout.heads.group * layout.heads.vectors);
+    let mut heads = Shared::<[Vector<f32, N>]>::new_slice(comptime!(layout.heads.all()));
+    let mut scores = Shared::<[f32]>::new_slice(comptime!(layout.heads.group * layout.heads.units));
     let mut peaks = Shared::<[f32]>::new_slice(group);
     let mut totals = Shared::<[f32]>::new_slice(group);
     let mut factors = Shared::<[f32]>::new_slice(group);
+    let mut roots = Shared::<[f32]>::new_slice(group + 1);
     let mut shares = Shared::<[Vector<f32, N>]>::new_slice(units);
 
     let head = CUBE_POS_X as usize;
     let row = CUBE_POS_Y as usize;
     let unit = UNIT_POS_X as usize;
-    let seen = lengths[row] as usize + 1;
-    let first = (row * key_heads + head) * capacity * vectors;
-    let own = (row * key_heads + head) * pairs;
-    let mut place = unit;
-    while place < pairs {
-        asked[place] = Vector::cast_from(queries[own + place]);
-        place += units;
+    let cached = lengths[row] as usize;
+    let first = (row * CUBE_COUNT_X as usize + head) * capacity * vectors;
+    if comptime!(layout.heads.has_norms) {
+        measure_heads(
+            projected,
+            bias,
+            &mut heads,
+            &mut roots,
+            epsilon,
+            layout.heads,
+        );
     }
+    place_heads(
+        projected,
+        bias,
+        query_norm,
+        key_norm,
+        cosines,
+        sines,
+        keys,
+        values,
+        &mut heads,
+        &roots,
+        cached,
+        first + cached * vectors,
+        layout.heads,
+    );
     if unit < group {
         peaks[unit] = LOWEST;
         totals[unit] = 0.0f32;
@@ -146,12 +196,28 @@ fn attend_kernel<F: Float, N: Size>(
     sync_cube();
 
     let mut start = 0usize.runtime();
-    while start < seen {
-        score_key::<F, N>(keys, &asked, &mut scores, first, start + unit, seen, layout);
+    while start <= cached {
+        score_key::<F, N>(
+            &*keys,
+            &heads,
+            &mut scores,
+            first,
+            start + unit,
+            cached,
+            layout,
+        );
         sync_cube();
-        weigh(&mut scores, &mut peaks, &mut totals, &mut factors, layout);
+        let count = min(units.runtime(), cached + 1 - start);
+        weigh(
+            &mut scores,
+            &mut peaks,
+            &mut totals,
+            &mut factors,
+            count,
+            layout,
+        );
         sync_cube();
-        let end = min(units.runtime(), seen - start);
+        let end = min(units.runtime(), cached - start);
         #[unroll]
         for slot in 0..slots {
             let pair = unit % span + slot * units;
@@ -164,6 +230,11 @@ fn attend_kernel<F: Float, N: Size>(
                     let value = Vector::<f32, N>::cast_from(values[column + at * vectors]);
                     sum += Vector::new(scores[member * units + at]) * value;
                     at += parts;
+                }
+                // The newest value may not be seen in the cache yet.
+                if part == 0 && end < units {
+                    let value = heads[pairs + vectors + pair % vectors];
+                    sum += Vector::new(scores[member * units + end]) * value;
                 }
                 sums[slot] = sum;
             }
@@ -192,45 +263,45 @@ fn attend_kernel<F: Float, N: Size>(
     }
 }
 
-/// Scores the unit's key against every query of the group; keys past the last get the lowest.
+/// Scores the unit's key against every query of the group, if it is one of the `cached` or the newest after them.
 #[cube]
 fn score_key<F: Float, N: Size>(
     keys: &[Vector<F, N>],
-    asked: &Shared<[Vector<f32, N>]>,
+    heads: &Shared<[Vector<f32, N>]>,
     scores: &mut Shared<[f32]>,
     first: usize,
     key: usize,
-    seen: usize,
+    cached: usize,
     #[comptime] layout: Layout,
 ) {
-    let group = comptime!(layout.group);
-    let vectors = comptime!(layout.vectors);
-    let units = comptime!(layout.block.units as usize);
-    let mut products = Array::<Vector<f32, N>>::new(group);
-    #[unroll]
-    for member in 0..group {
-        products[member] = Vector::new(0.0f32);
-    }
-    if key < seen {
+    let group = comptime!(layout.heads.group);
+    let vectors = comptime!(layout.heads.vectors);
+    let units = comptime!(layout.heads.units);
+    if key <= cached {
+        let mut products = Array::<Vector<f32, N>>::new(group);
+        #[unroll]
+        for member in 0..group {
+            products[member] = Vector::new(0.0f32);
+        }
         for at in 0..vectors {
-            let numbers = Vector::<f32, N>::cast_from(keys[first + key * vectors + at]);
+            // The newest key may not be seen in the cache yet.
+            let mut numbers = heads[group * vectors + at];
+            if key < cached {
+                numbers = Vector::cast_from(keys[first + key * vectors + at]);
+            }
             #[unroll]
             for member in 0..group {
-                products[member] += asked[member * vectors + at] * numbers;
+                products[member] += heads[member * vectors + at] * numbers;
             }
         }
-    }
-    #[unroll]
-    for member in 0..group {
-        let mut score = Vector::vector_sum(products[member]);
-        if key >= seen {
-            score = LOWEST.runtime();
+        #[unroll]
+        for member in 0..group {
+            scores[member * units + UNIT_POS_X as usize] = Vector::vector_sum(products[member]);
         }
-        scores[member * units + UNIT_POS_X as usize] = score;
     }
 }
 
-/// Turns a tile's scores into weights under the highest score so far; what was summed before is to be
+/// Turns a tile's `count` scores into weights under the highest score so far; what was summed before is to be
 /// multiplied by `factors`.
 #[cube]
 fn weigh(
@@ -238,13 +309,14 @@ fn weigh(
     peaks: &mut Shared<[f32]>,
     totals: &mut Shared<[f32]>,
     factors: &mut Shared<[f32]>,
+    count: usize,
     #[comptime] layout: Layout,
 ) {
-    let units = comptime!(layout.block.units as usize);
-    let group = comptime!(layout.group);
+    let units = comptime!(layout.heads.units);
+    let group = comptime!(layout.heads.group);
     // Units that take a head's scores together.
     let reach = comptime!((layout.block.plane as usize).max(1));
-    let step = comptime!(layout.block.units as usize / (layout.block.plane as usize).max(1));
+    let step = comptime!(layout.heads.units / (layout.block.plane as usize).max(1));
     let lane = UNIT_POS_X as usize % reach;
     let mut member = UNIT_POS_X as usize / reach;
     while member < group {
@@ -252,7 +324,7 @@ fn weigh(
         let mut peak = peaks[member];
         let before = peak;
         let mut at = lane;
-        while at < units {
+        while at < count {
             peak = f32::max(peak, scores[first + at]);
             at += reach;
         }
@@ -261,7 +333,7 @@ fn weigh(
         }
         let mut total = 0.0f32;
         let mut at = lane;
-        while at < units {
+        while at < count {
             let weight = f32::exp(scores[first + at] - peak);
             scores[first + at] = weight;
             total += weight;

@@ -1,156 +1,176 @@
-//! From the joined projection to rotated queries and the cache.
+//! From the joined projection to rotated queries and the newest key and value, in a cube's shared memory.
 
 use burn_cubecl::cubecl::{self, prelude::*};
-use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{Block, cube_sum, grid, types};
-
-/// The tensors around a layer's heads.
-pub struct Heads<'a> {
-    /// Queries, keys, values of every row, `[S, B, (H + 2K)·D]` of `f32`, which is summed.
-    pub projected: &'a CubeTensor,
-    /// Their bias, `[1, (H + 2K)·D]` of `f32`.
-    pub bias: Option<&'a CubeTensor>,
-    /// Norm weights of queries and keys, `[1, D]` of `f32` each.
-    pub norms: Option<(&'a CubeTensor, &'a CubeTensor)>,
-    /// Cosines and sines of every position, `[capacity, D/2]` of `f32` each.
-    pub angles: (&'a CubeTensor, &'a CubeTensor),
-    /// Tokens in each row's cache, `[B]`.
-    pub lengths: &'a CubeTensor,
-    /// Rotated queries, `[B, H, D]`, times `1/√D`.
-    pub queries: &'a CubeTensor,
-    /// The layer's keys and values, `[B, K, capacity, D]` each.
-    pub cache: (&'a CubeTensor, &'a CubeTensor),
-    /// Added to the mean square in norms.
-    pub epsilon: f32,
-}
-
-/// Rotates queries and keys (RoFormer, arXiv:2104.09864), and writes keys and values after each row's
-/// cached ones.
-pub fn place_heads(heads: &Heads<'_>) {
-    let [rows, query_heads, width] = heads.queries.meta.shape().dims();
-    let [_, key_heads, capacity, _] = heads.cache.0.meta.shape().dims();
-    let block = Block::of(&heads.queries.client, width.next_power_of_two());
-    let unused = heads.angles.0;
-    let bias = heads.bias.unwrap_or(unused);
-    let (query_norm, key_norm) = heads.norms.unwrap_or((unused, unused));
-    let layout = HeadLayout {
-        query_heads,
-        key_heads,
-        width,
-        block,
-        parts: heads.projected.meta.shape()[0],
-        has_bias: heads.bias.is_some(),
-        has_norms: heads.norms.is_some(),
-    };
-    place_heads_kernel::launch(
-        &heads.queries.client,
-        grid(query_heads + 2 * key_heads, rows),
-        block.dim(),
-        heads.projected.clone().into_tensor_arg(),
-        bias.clone().into_tensor_arg(),
-        query_norm.clone().into_tensor_arg(),
-        key_norm.clone().into_tensor_arg(),
-        heads.angles.0.clone().into_tensor_arg(),
-        heads.angles.1.clone().into_tensor_arg(),
-        heads.lengths.clone().into_tensor_arg(),
-        heads.queries.clone().into_tensor_arg(),
-        heads.cache.0.clone().into_tensor_arg(),
-        heads.cache.1.clone().into_tensor_arg(),
-        heads.epsilon,
-        capacity,
-        layout,
-        types([heads.queries])[0],
-    );
-}
-
-/// What the kernel is compiled for.
+/// What a cube takes of a row, `[G + 2, D]`: the query heads of a group, then its key, then its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct HeadLayout {
-    query_heads: usize,
-    key_heads: usize,
-    width: usize,
-    block: Block,
+pub(super) struct HeadLayout {
+    /// Query heads of a key head.
+    pub group: usize,
+    /// Vectors of a head's width.
+    pub vectors: usize,
+    /// Units of the cube.
+    pub units: usize,
     /// Summands of what is projected.
-    parts: usize,
-    has_bias: bool,
-    has_norms: bool,
+    pub parts: usize,
+    pub has_bias: bool,
+    pub has_norms: bool,
 }
 
-#[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
-fn place_heads_kernel<F: Float>(
-    projected: &Tensor<f32>,
-    bias: &Tensor<f32>,
-    query_norm: &Tensor<f32>,
-    key_norm: &Tensor<f32>,
-    cosines: &Tensor<f32>,
-    sines: &Tensor<f32>,
-    lengths: &Tensor<u32>,
-    queries: &mut Tensor<F>,
-    keys: &mut Tensor<F>,
-    values: &mut Tensor<F>,
-    epsilon: f32,
-    capacity: usize,
-    #[comptime] layout: HeadLayout,
-    #[define(F)] _element: ElemType,
-) {
-    let width = comptime!(layout.width);
-    let half = comptime!(layout.width / 2);
-    let query_heads = comptime!(layout.query_heads);
-    let key_heads = comptime!(layout.key_heads);
-    let mut heads = Shared::new_slice(comptime!(layout.block.units as usize));
-    let head = CUBE_POS_X as usize;
-    let row = CUBE_POS_Y as usize;
-    let unit = UNIT_POS_X as usize;
-    let position = lengths[row] as usize;
+impl HeadLayout {
+    /// Vectors of a cube's heads.
+    pub fn all(&self) -> usize {
+        (self.group + 2) * self.vectors
+    }
+}
 
-    let mut value = 0.0f32;
-    if unit < width {
-        let source = head * width + unit;
-        let columns = comptime!((layout.query_heads + 2 * layout.key_heads) * layout.width);
-        #[unroll]
-        for part in 0..comptime!(layout.parts) {
-            value += projected[(part * CUBE_COUNT_Y as usize + row) * columns + source];
-        }
-        if comptime!(layout.has_bias) {
-            value += bias[source];
-        }
+/// The sum of the summands at vector `place` of the cube's heads.
+///
+/// # Shapes
+/// `projected` `[S, B, (H + 2K)·D]`, `bias` `[1, (H + 2K)·D]`.
+#[cube]
+fn added<N: Size>(
+    projected: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    place: usize,
+    #[comptime] layout: HeadLayout,
+) -> Vector<f32, N> {
+    let vectors = comptime!(layout.vectors);
+    let group = comptime!(layout.group);
+    let (key_head, key_heads) = (CUBE_POS_X as usize, CUBE_COUNT_X as usize);
+    let (row, rows) = (CUBE_POS_Y as usize, CUBE_COUNT_Y as usize);
+    let member = place / vectors;
+    let mut head = key_head * group + member;
+    if member >= group {
+        head = key_heads * member + key_head;
     }
-    if comptime!(layout.has_norms) {
-        let total = cube_sum(value * value, comptime!(layout.block));
-        let root = f32::recip(f32::sqrt(total / f32::cast_from(width as u32) + epsilon));
-        if unit < width {
-            if head < query_heads {
-                value *= root * query_norm[unit];
-            } else if head < query_heads + key_heads {
-                value *= root * key_norm[unit];
-            }
-        }
+    let columns = key_heads * comptime!(layout.all());
+    let column = head * vectors + place % vectors;
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for part in 0..comptime!(layout.parts) {
+        sum += projected[(part * rows + row) * columns + column];
     }
-    heads[unit] = value;
+    if comptime!(layout.has_bias) {
+        sum += bias[column];
+    }
+    sum
+}
+
+/// One over the root mean square of each of the cube's queries and of its key (RMSNorm, arXiv:1910.07467); puts all
+/// heads in shared memory.
+#[cube]
+pub(super) fn measure_heads<N: Size>(
+    projected: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    heads: &mut Shared<[Vector<f32, N>]>,
+    roots: &mut Shared<[f32]>,
+    epsilon: f32,
+    #[comptime] layout: HeadLayout,
+) {
+    let vectors = comptime!(layout.vectors);
+    let unit = UNIT_POS_X as usize;
+    let mut place = unit;
+    while place < comptime!(layout.all()) {
+        heads[place] = added(projected, bias, place, layout);
+        place += comptime!(layout.units);
+    }
     sync_cube();
-    if unit < width {
-        let mut rotated = value;
-        if head < query_heads + key_heads {
-            let low = unit % half;
-            let angle = position * half + low;
-            let mut other = heads[low];
-            if unit < half {
-                other = -heads[half + low];
+    if unit <= comptime!(layout.group) {
+        let mut squares = Vector::<f32, N>::new(0.0f32);
+        for at in 0..vectors {
+            let value = heads[unit * vectors + at];
+            squares += value * value;
+        }
+        let width = comptime!(layout.vectors) * N::value();
+        let mean = Vector::vector_sum(squares) / f32::cast_from(width as u32);
+        roots[unit] = f32::recip(f32::sqrt(mean + epsilon));
+    }
+    sync_cube();
+}
+
+/// What is at vector `place` of the cube's heads: in shared memory already if they were measured.
+#[cube]
+fn shared_or_added<N: Size>(
+    projected: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    heads: &Shared<[Vector<f32, N>]>,
+    place: usize,
+    #[comptime] layout: HeadLayout,
+) -> Vector<f32, N> {
+    if comptime!(layout.has_norms) {
+        heads[place]
+    } else {
+        added(projected, bias, place, layout)
+    }
+}
+
+/// Rotates queries and key to `position` (RoFormer, arXiv:2104.09864), scales queries by `1/√D`, and puts
+/// key and value at vector `newest` of their caches, as which they are rounded.
+///
+/// # Shapes
+/// `cosines` and `sines` `[capacity, D/2]`, the caches `[B, K, capacity, D]`; norm weights `[1, D]`.
+#[cube]
+#[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
+pub(super) fn place_heads<F: Float, N: Size>(
+    projected: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    query_norm: &[Vector<f32, N>],
+    key_norm: &[Vector<f32, N>],
+    cosines: &[Vector<f32, N>],
+    sines: &[Vector<f32, N>],
+    keys: &mut [Vector<F, N>],
+    values: &mut [Vector<F, N>],
+    heads: &mut Shared<[Vector<f32, N>]>,
+    roots: &Shared<[f32]>,
+    position: usize,
+    newest: usize,
+    #[comptime] layout: HeadLayout,
+) {
+    let half = comptime!(layout.vectors / 2);
+    let group = comptime!(layout.group);
+    let mut pair = UNIT_POS_X as usize;
+    while pair < comptime!(layout.all() / 2) {
+        let (member, at) = (pair / half, pair % half);
+        let place = member * comptime!(layout.vectors) + at;
+        let cosine = cosines[position * half + at];
+        let sine = sines[position * half + at];
+        let mut low = shared_or_added(projected, bias, &*heads, place, layout);
+        let mut high = shared_or_added(projected, bias, &*heads, place + half, layout);
+        if comptime!(layout.has_norms) {
+            if member < group {
+                let root = Vector::new(roots[member]);
+                low = low * root * query_norm[at];
+                high = high * root * query_norm[at + half];
+            } else if member == group {
+                let root = Vector::new(roots[member]);
+                low = low * root * key_norm[at];
+                high = high * root * key_norm[at + half];
             }
-            rotated = value * cosines[angle] + other * sines[angle];
         }
-        if head < query_heads {
-            let scale = f32::recip(f32::sqrt(f32::cast_from(width as u32)));
-            queries[(row * query_heads + head) * width + unit] = F::cast_from(rotated * scale);
-        } else if head < query_heads + key_heads {
-            let line = (row * key_heads + head - query_heads) * capacity + position;
-            keys[line * width + unit] = F::cast_from(rotated);
+        if member <= group {
+            let turned = low * cosine - high * sine;
+            high = high * cosine + low * sine;
+            low = turned;
+        }
+        if member < group {
+            let width = comptime!(layout.vectors) * N::value();
+            let scale = Vector::new(f32::recip(f32::sqrt(f32::cast_from(width as u32))));
+            heads[place] = low * scale;
+            heads[place + half] = high * scale;
         } else {
-            let own = head - query_heads - key_heads;
-            let line = (row * key_heads + own) * capacity + position;
-            values[line * width + unit] = F::cast_from(rotated);
+            let low = Vector::<F, N>::cast_from(low);
+            let high = Vector::<F, N>::cast_from(high);
+            if member == group {
+                keys[newest + at] = low;
+                keys[newest + half + at] = high;
+            } else {
+                values[newest + at] = low;
+                values[newest + half + at] = high;
+            }
+            heads[place] = Vector::cast_from(low);
+            heads[place + half] = Vector::cast_from(high);
         }
+        pair += comptime!(layout.units);
     }
 }

@@ -7,10 +7,9 @@ mod heads;
 mod product;
 mod rows;
 
-pub(super) use attend::attend;
+pub(super) use attend::{Attention, attend};
 pub(super) use draw::{Draw, Drawn, draw};
 pub(super) use fill::fill;
-pub(super) use heads::{Heads, place_heads};
 pub(super) use product::MatrixUnits;
 pub(super) use rows::{add_norm, embed, gate};
 

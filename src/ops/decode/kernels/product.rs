@@ -36,11 +36,14 @@ const STRIDE: usize = COLUMNS + 8;
 pub struct MatrixUnits(());
 
 impl MatrixUnits {
-    /// Those of the device for a weight `[S, O, I/S]`, if it has any that suit.
-    pub fn of(weight: &CubeTensor) -> Option<Self> {
-        let [_, _, chunk] = weight.meta.shape().dims();
+    /// Those of the device for a weight `[O, I]` whose columns are split into `parts`, if it has any that suit;
+    /// there may be room between its rows.
+    pub fn of(weight: &CubeTensor, parts: usize) -> Option<Self> {
+        let [_, width] = weight.meta.shape().dims();
+        let chunk = width / parts;
         let [element] = types([weight]);
         let suits = multiplies_registers(&weight.client, element)
+            && weight.meta.strides()[0].is_multiple_of(VECTOR)
             && chunk.is_multiple_of(BLOCK)
             && vector_size(chunk, &[weight]) >= VECTOR;
         suits.then_some(Self(()))
@@ -49,7 +52,7 @@ impl MatrixUnits {
     /// `out_s = states_s · weight_sᵀ` for every chunk `s` of the columns.
     ///
     /// # Shapes
-    /// `states` `[S, B, I/S]`, `weight` `[S, O, I/S]`, `out` `[S, B, O]` of any float type.
+    /// `states` `[S, B, I/S]`, `weight` `[O, I]`, `out` `[S, B, O]` of any float type.
     pub fn multiply(self, states: &CubeTensor, weight: &CubeTensor, out: &CubeTensor) {
         let [_, _, columns] = out.meta.shape().dims();
         self.launch(states, weight, None, out, [columns, 0]);
@@ -59,7 +62,7 @@ impl MatrixUnits {
     /// are rounded to the type of the states first.
     ///
     /// # Shapes
-    /// `states` `[1, B, E]`, `weight` `[1, 2I, E]`, the gate first, `bias` `[1, 2I]` of `f32`; `gated`
+    /// `states` `[1, B, E]`, `weight` `[2I, E]`, the gate first, `bias` `[1, 2I]` of `f32`; `gated`
     /// `[S, B, I/S]`, the columns split.
     pub fn multiply_gated(
         self,
@@ -101,7 +104,7 @@ impl MatrixUnits {
             weight.clone().into_buffer_arg(),
             bias.unwrap_or(weight).clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
-            ExtentLaunch::new(rows, columns, gated),
+            ExtentLaunch::new(rows, columns, gated, weight.meta.strides()[0] / VECTOR),
             tile,
             types([states, out]),
         );
@@ -150,9 +153,11 @@ struct Extent {
     columns: usize,
     /// Of these, those of a chunk if the output is gated.
     chunk: usize,
+    /// Vectors from a row of the weight to the next.
+    stride: usize,
 }
 
-/// The row of a part of the weight where `COLUMNS` columns of a cube find theirs, `column` of them on:
+/// The row of the weight where `COLUMNS` columns of a cube find theirs, `column` of them on:
 /// the gate's, then those of what it gates.
 #[cube]
 fn weight_line(column: usize, extent: &Extent, #[comptime] tile: Tile) -> usize {
@@ -237,8 +242,8 @@ mod tests {
     fn on_matrix_units(check: impl Fn(&Device)) {
         for spec in DEVICES {
             let has_units = |device: &Device| {
-                let weight = primitive(Tensor::<3>::zeros([1, 32, 32], device).cast(DType::F16));
-                MatrixUnits::of(&weight).is_some()
+                let weight = primitive(Tensor::<2>::zeros([32, 32], device).cast(DType::F16));
+                MatrixUnits::of(&weight, 1).is_some()
             };
             match device::open(&spec).ok().filter(has_units) {
                 Some(device) => check(&device),
@@ -284,9 +289,13 @@ mod tests {
             for shape @ [parts, rows, columns, chunk] in shapes {
                 let states = random([parts, rows, chunk]);
                 let weight = random([parts, columns, chunk]);
-                let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
-                let (left, right) = (on_device(&states), on_device(&weight));
-                let Some(units) = MatrixUnits::of(&right) else {
+                let rows_of_weight = weight
+                    .clone()
+                    .swap_dims(0, 1)
+                    .reshape([columns, parts * chunk]);
+                let left = primitive(states.clone().to_device(device));
+                let right = primitive::<2>(rows_of_weight.to_device(device));
+                let Some(units) = MatrixUnits::of(&right, parts) else {
                     eprintln!("skipped: no matrix units for {shape:?}");
                     continue;
                 };
@@ -303,17 +312,17 @@ mod tests {
     fn gated_products_are_those_of_plain_tensor_functions() {
         on_matrix_units(|device| {
             for [rows, inner, width] in [[16, 48, 64], [5, 24, 32]] {
-                let (states, weight) = (random([1, rows, width]), random([1, 2 * inner, width]));
-                let on_device = |tensor: &Tensor<3>| primitive(tensor.clone().to_device(device));
-                let (left, right) = (on_device(&states), on_device(&weight));
-                let Some(units) = MatrixUnits::of(&right) else {
+                let (states, weight) = (random([1, rows, width]), random([2 * inner, width]));
+                let left = primitive(states.clone().to_device(device));
+                let right = primitive(weight.clone().to_device(device));
+                let Some(units) = MatrixUnits::of(&right, 1) else {
                     eprintln!("skipped: no matrix units for {rows} rows");
                     continue;
                 };
                 let out = empty(&left, [2, rows, inner / 2], DType::F16);
                 units.multiply_gated(&left, &right, None, &out);
-                let [states, weight] = [states, weight].map(|tensor| tensor.cast(DType::F32));
-                let joined = states.matmul(weight.swap_dims(1, 2)).cast(DType::F16);
+                let weight = weight.cast(DType::F32).transpose().unsqueeze();
+                let joined = states.cast(DType::F32).matmul(weight).cast(DType::F16);
                 let [gate, up] = [0, inner].map(|from| joined.clone().narrow(2, from, inner));
                 let gated = silu(gate.cast(DType::F32)) * up.cast(DType::F32);
                 let chunks = gated.reshape([rows, 2, inner / 2]).swap_dims(0, 1);

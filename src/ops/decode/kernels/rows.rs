@@ -12,7 +12,7 @@ const UNITS: usize = 256;
 /// Puts each row's embedding into its state.
 ///
 /// # Shapes
-/// `table` `[V, E]`, `ids` `[B]`, `states` `[B, E]` of `f32`.
+/// `table` `[V, E]`, its rows with room between them or not; `ids` `[B]`, `states` `[B, E]` of `f32`.
 pub fn embed(table: &CubeTensor, ids: &CubeTensor, states: &CubeTensor) {
     let [rows, width] = states.meta.shape().dims();
     embed_kernel::launch(
@@ -23,6 +23,7 @@ pub fn embed(table: &CubeTensor, ids: &CubeTensor, states: &CubeTensor) {
         ids.clone().into_tensor_arg(),
         states.clone().into_tensor_arg(),
         width,
+        table.meta.strides()[0],
         types([table])[0],
     );
 }
@@ -97,10 +98,11 @@ fn embed_kernel<F: Float>(
     ids: &Tensor<u32>,
     states: &mut Tensor<f32>,
     width: usize,
+    stride: usize,
     #[define(F)] _element: ElemType,
 ) {
     let row = CUBE_POS_X as usize;
-    let source = ids[row] as usize * width;
+    let source = ids[row] as usize * stride;
     let mut place = UNIT_POS_X as usize;
     while place < width {
         states[row * width + place] = f32::cast_from(table[source + place]);

@@ -24,7 +24,6 @@ pub(super) struct Scratch {
     /// Split for the attention, and whole.
     pub normed: [CubeTensor; 2],
     pub projected: CubeTensor,
-    pub queries: CubeTensor,
     pub attended: CubeTensor,
     /// What the attention and the MLP add to the states.
     pub changes: [CubeTensor; 2],
@@ -80,7 +79,6 @@ impl Scratch {
                 empty(beside, [1, rows, width], dtype),
             ],
             projected: empty(beside, [on_input, rows, projected], DType::F32),
-            queries: empty(beside, [rows, heads, head], dtype),
             attended: empty(beside, [on_attended, rows, attended / on_attended], dtype),
             changes: [on_attended, on_gated].map(|parts| {
                 let shape = [parts, rows, width];

@@ -1,10 +1,11 @@
 //! A block's weights, and how its linear maps are split.
 
 use burn::tensor::{DType, Shape, Tensor};
-use burn_cubecl::ops::reshape;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::{permute, reshape};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{empty, primitive};
+use crate::ops::cube::{empty, matrix, primitive};
 use crate::ops::decode::kernels::MatrixUnits;
 use crate::ops::decode::{DecodeLayer, DecodeSettings, JoinedLinear};
 
@@ -31,7 +32,7 @@ pub(super) struct Layer {
 /// A linear map whose input's columns are split: the products of the chunks are summed by what reads
 /// them, so that a few rows keep a whole GPU busy.
 pub(super) struct Linear {
-    /// `[S, out, in/S]`.
+    /// `[out, in]` with room between rows for matrix units, else `[S, out, in/S]`.
     pub weight: CubeTensor,
     /// `[1, out]`.
     pub bias: Option<CubeTensor>,
@@ -46,10 +47,8 @@ impl Layer {
         let linear = |linear: JoinedLinear, is_split: bool| {
             let [out, width] = linear.weight.dims();
             let parts = if is_split { parts(out, width) } else { 1 };
-            let weight = linear.weight.cast(settings.dtype);
-            let weight: Tensor<3> = weight.reshape([out, parts, width / parts]);
-            let weight = primitive(weight.swap_dims(0, 1));
-            Linear::new(weight, linear.bias.map(norm))
+            let weight = matrix(linear.weight.cast(settings.dtype));
+            Linear::new(weight, parts, linear.bias.map(norm))
         };
         let (rows, heads) = (settings.rows, settings.key_heads);
         let shape = [rows, heads, settings.capacity, settings.head_width];
@@ -70,20 +69,29 @@ impl Layer {
 }
 
 impl Linear {
-    /// The map of a weight `[S, out, in/S]` and a bias `[1, out]`.
-    pub fn new(weight: CubeTensor, bias: Option<CubeTensor>) -> Self {
+    /// The map of a weight `[out, in]`, its columns split into `parts`, and a bias `[1, out]`.
+    pub fn new(weight: CubeTensor, parts: usize, bias: Option<CubeTensor>) -> Self {
+        let units = MatrixUnits::of(&weight, parts);
+        let weight = match units {
+            Some(_) => weight,
+            None => split(weight, parts),
+        };
         Self {
-            units: MatrixUnits::of(&weight),
             weight,
             bias,
+            units,
         }
     }
+}
 
-    /// The map of a matrix `[out, in]`, not split.
-    pub fn whole(matrix: CubeTensor) -> Self {
-        let [out, width] = matrix.meta.shape().dims();
-        Self::new(reshape(matrix, Shape::new([1, out, width])), None)
-    }
+/// `[out, in]` to `[S, out, in/S]`.
+fn split(weight: CubeTensor, parts: usize) -> CubeTensor {
+    let [out, width] = weight.meta.shape().dims();
+    let parts = reshape(
+        into_contiguous(weight),
+        Shape::new([out, parts, width / parts]),
+    );
+    into_contiguous(permute(parts, &[1, 0, 2]))
 }
 
 /// Chunks of the `width` columns of a linear map to `out` columns: few enough that each is worth a

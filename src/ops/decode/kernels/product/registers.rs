@@ -71,10 +71,8 @@ fn add_block<F: Float, N: Size>(
     let mut entries = Sequence::<Vector<F, N>>::new();
     #[unroll]
     for column_tile in 0..COLUMN_TILES {
-        // A gated product has one part.
-        let first = part * extent.columns;
         let line = weight_line(column_tile * UNIT_COLUMNS + group, extent, tile);
-        entries.push(weight[(first + line) * vectors + from]);
+        entries.push(weight[line * extent.stride + part * vectors + from]);
     }
     let first = part * extent.rows;
     let last = extent.rows - 1;
