@@ -1,4 +1,5 @@
-//! Measures prefill, decoding, rollouts, scoring, training, whole GRPO steps, and matrix products.
+//! Measures prefill, decoding, rollouts, scoring, training, updates of a group's completions, whole GRPO steps, and
+//! matrix products.
 //!
 //! `cargo run --release --example throughput -- [--device cpu] [--cases prefill,decode]
 //! [--shapes 64x128+128] [--model FOLDER] [--precision auto] [--json]`. Seconds and CPU seconds are
@@ -162,7 +163,7 @@ fn random(config: ModelConfig, device: &Device) -> Decoder {
 fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
     let rows = match case {
         Case::Grpo if asked.is_empty() => return vec![None],
-        Case::Prefill | Case::Decode | Case::Rollout | Case::Grpo => 64,
+        Case::Prefill | Case::Decode | Case::Rollout | Case::Update | Case::Grpo => 64,
         Case::Products => 32,
         Case::Score | Case::Train => 16,
     };
@@ -200,7 +201,14 @@ impl Bench {
                 (whole, (shape.rows * shape.completion) as f64)
             }
             (Case::Score, Some(shape)) => (self.scoring(shape)?, shape.tokens()),
-            (Case::Train, Some(shape)) => (self.training(shape)?, shape.tokens()),
+            (Case::Train, Some(shape)) => {
+                let samples = self.samples(shape, 1);
+                (self.training(&samples)?, shape.tokens())
+            }
+            (Case::Update, Some(shape)) => {
+                let samples = self.groups(shape);
+                (self.training(&samples)?, shape.tokens())
+            }
             (Case::Grpo, Some(shape)) => of_steps(self.grpo(shape)?),
             (Case::Products, _) => unreachable!("products are no tokens"),
             (_, None) => of_steps(self.curve()?),
@@ -245,13 +253,12 @@ impl Bench {
         })
     }
 
-    fn training(&self, shape: Shape) -> Result<Timing> {
-        let samples = self.samples(shape, 1);
+    fn training(&self, samples: &[TrainingSample]) -> Result<Timing> {
         let (optim, batching) = (OptimConfig::default(), Batching::default());
         let mut learner = Learner::new(self.decoder.clone(), optim, batching);
         let loss = SupervisedLoss::default();
         self.time(|| {
-            let stats = learner.train_on(&samples, &loss, 1e-6, &self.workers, &mut |_| Ok(()));
+            let stats = learner.train_on(samples, &loss, 1e-6, &self.workers, &mut |_| Ok(()));
             Ok(stats.map(drop)?)
         })
     }
@@ -260,6 +267,16 @@ impl Bench {
         let rows = self.rows(shape.rows, shape.prompt + shape.completion);
         let sample = |row: &Vec<u32>| TrainingSample::new(&row[..prompt], &row[prompt..]);
         rows.iter().map(sample).collect()
+    }
+
+    /// Groups of completions of one prompt.
+    fn groups(&self, shape: Shape) -> Vec<TrainingSample> {
+        let prompts = self.rows(shape.rows.div_ceil(GROUP), shape.prompt);
+        let completions = self.rows(shape.rows, shape.completion);
+        let rows = completions.iter().enumerate();
+        let sample =
+            |(row, ids): (usize, &Vec<u32>)| TrainingSample::new(&prompts[row / GROUP], ids);
+        rows.map(sample).collect()
     }
 
     /// Random ids.

@@ -21,8 +21,10 @@ pub enum Case {
     Rollout,
     /// Log-probabilities of the completions.
     Score,
-    /// An optimiser step on all tokens.
+    /// An optimiser step on all tokens of different rows.
     Train,
+    /// An optimiser step on the completions of groups of eight that share a prompt, as a step of GRPO learns.
+    Update,
     /// A step of GRPO: rollout, rewards, training.
     Grpo,
     /// Matrix products of a layer.

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CASES = ("prefill", "decode", "rollout", "score", "train", "grpo")
+CASES = ("prefill", "decode", "rollout", "score", "train", "update", "grpo")
 SHAPES = {"prefill": "64x128+128", "decode": "64x128+128", "rollout": "64x128+128",
-          "score": "16x128+128", "train": "16x128+128"}
+          "score": "16x128+128", "train": "16x128+128", "update": "64x128+128"}
 # One to sixteen times the completion's length, then the batch.
 SCALING = {"rollout": [f"64x128+{32 << n}" for n in range(5)] + [f"{8 << n}x128+128" for n in range(5)],
            "train": [f"8x128+{32 << n}" for n in range(5)] + [f"{2 << n}x128+128" for n in range(5)]}
