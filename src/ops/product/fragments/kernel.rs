@@ -118,6 +118,7 @@ pub(super) struct Shares {
 
 /// Multiplies a single batch. What parts of a tile sum up to goes to `rest`, `[tiles, parts, tile]`.
 #[cube(launch_unchecked)]
+#[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 pub(super) fn product_fragments_shared<X: Float, Y: Float, N: Size, P: Size>(
     left: &[Vector<X, N>],
     right: &[Vector<X, N>],
