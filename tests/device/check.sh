@@ -43,8 +43,8 @@ done
 
 for library in "$folder"/library-{cuda,vulkan,wgpu}; do
   [[ -x $library ]] || continue
-  section "${library##*/}: products by matrix units"
-  run timeout 300 "$library" ops::product ops::decode --test-threads 1
+  section "${library##*/}: products, decoding, sums"
+  run timeout 300 "$library" ops::product ops::decode ops::add_bias --test-threads 1
 done
 
 [[ -x $folder/integration ]] || { rm -rf "$out"; exit $failed; }
