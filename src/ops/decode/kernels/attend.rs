@@ -141,10 +141,7 @@ fn attend_kernel<F: Float, N: Size>(
     let group = comptime!(layout.heads.group);
     let vectors = comptime!(layout.heads.vectors);
     let units = comptime!(layout.heads.units);
-    let span = comptime!(layout.span);
     let slots = comptime!(layout.slots);
-    let parts = comptime!(layout.parts);
-    let pairs = comptime!(layout.heads.group * layout.heads.vectors);
     let mut heads = Shared::<[Vector<f32, N>]>::new_slice(comptime!(layout.heads.all()));
     let mut scores = Shared::<[f32]>::new_slice(comptime!(layout.heads.group * layout.heads.units));
     let mut peaks = Shared::<[f32]>::new_slice(group);
@@ -192,7 +189,6 @@ fn attend_kernel<F: Float, N: Size>(
     for slot in 0..slots {
         sums[slot] = Vector::new(0.0f32);
     }
-    let part = unit / span;
     sync_cube();
 
     let mut start = 0usize.runtime();
@@ -217,46 +213,94 @@ fn attend_kernel<F: Float, N: Size>(
             layout,
         );
         sync_cube();
-        let end = min(units.runtime(), cached - start);
-        #[unroll]
-        for slot in 0..slots {
-            let pair = unit % span + slot * units;
-            if part < parts && pair < pairs {
-                let member = pair / vectors;
-                let column = first + start * vectors + pair % vectors;
-                let mut sum = sums[slot] * Vector::new(factors[member]);
-                let mut at = part;
-                while at < end {
-                    let value = Vector::<f32, N>::cast_from(values[column + at * vectors]);
-                    sum += Vector::new(scores[member * units + at]) * value;
-                    at += parts;
-                }
-                // The newest value may not be seen in the cache yet.
-                if part == 0 && end < units {
-                    let value = heads[pairs + vectors + pair % vectors];
-                    sum += Vector::new(scores[member * units + end]) * value;
-                }
-                sums[slot] = sum;
-            }
-        }
+        add_values::<F, N>(
+            &*values,
+            &heads,
+            &scores,
+            &factors,
+            &mut sums,
+            first + start * vectors,
+            cached - start,
+            layout,
+        );
         sync_cube();
         start += units;
     }
 
+    write_attended(attended, &mut shares, &totals, &sums, chunk, layout);
+}
+
+/// Adds a tile's weighted values to the unit's sums. The tile begins at vector `first` of the cache; `left` cached
+/// tokens come from there on, and after them the newest.
+#[cube]
+#[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
+fn add_values<F: Float, N: Size>(
+    values: &[Vector<F, N>],
+    heads: &Shared<[Vector<f32, N>]>,
+    scores: &Shared<[f32]>,
+    factors: &Shared<[f32]>,
+    sums: &mut Array<Vector<f32, N>>,
+    first: usize,
+    left: usize,
+    #[comptime] layout: Layout,
+) {
+    let vectors = comptime!(layout.heads.vectors);
+    let units = comptime!(layout.heads.units);
+    let parts = comptime!(layout.parts);
+    let pairs = comptime!(layout.heads.group * layout.heads.vectors);
+    let part = UNIT_POS_X as usize / comptime!(layout.span);
+    let end = min(units.runtime(), left);
     #[unroll]
-    for slot in 0..slots {
+    for slot in 0..comptime!(layout.slots) {
+        let pair = UNIT_POS_X as usize % comptime!(layout.span) + slot * units;
+        if part < parts && pair < pairs {
+            let member = pair / vectors;
+            let column = first + pair % vectors;
+            let mut sum = sums[slot] * Vector::new(factors[member]);
+            let mut at = part;
+            while at < end {
+                let value = Vector::<f32, N>::cast_from(values[column + at * vectors]);
+                sum += Vector::new(scores[member * units + at]) * value;
+                at += parts;
+            }
+            // The newest value may not be seen in the cache yet.
+            if part == 0 && end < units {
+                let value = heads[pairs + vectors + pair % vectors];
+                sum += Vector::new(scores[member * units + end]) * value;
+            }
+            sums[slot] = sum;
+        }
+    }
+}
+
+/// Adds up what the units of a pair have and writes it.
+#[cube]
+fn write_attended<F: Float, N: Size>(
+    attended: &mut [Vector<F, N>],
+    shares: &mut Shared<[Vector<f32, N>]>,
+    totals: &Shared<[f32]>,
+    sums: &Array<Vector<f32, N>>,
+    chunk: usize,
+    #[comptime] layout: Layout,
+) {
+    let units = comptime!(layout.heads.units);
+    let span = comptime!(layout.span);
+    let pairs = comptime!(layout.heads.group * layout.heads.vectors);
+    let unit = UNIT_POS_X as usize;
+    #[unroll]
+    for slot in 0..comptime!(layout.slots) {
         let pair = unit % span + slot * units;
         shares[unit] = sums[slot];
         sync_cube();
         if unit < span && pair < pairs {
             let mut sum = shares[unit];
             #[unroll]
-            for other in 1..parts {
+            for other in 1..comptime!(layout.parts) {
                 sum += shares[other * span + unit];
             }
-            let column = head * pairs + pair;
-            let target = split(row, column, chunk, CUBE_COUNT_Y as usize);
-            let total = Vector::new(totals[pair / vectors]);
+            let column = CUBE_POS_X as usize * pairs + pair;
+            let target = split(CUBE_POS_Y as usize, column, chunk, CUBE_COUNT_Y as usize);
+            let total = Vector::new(totals[pair / comptime!(layout.heads.vectors)]);
             attended[target] = Vector::cast_from(sum / total);
         }
         sync_cube();
