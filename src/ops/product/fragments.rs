@@ -1,16 +1,15 @@
 //! Products of halves by matrix units (tensor cores) that are given their numbers in registers, as on CUDA.
 
 mod kernel;
+mod shares;
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::DType;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use self::kernel::{
-    Plan, STEP, Shares, SharesLaunch, Side, UNITS, add_parts, product_fragments,
-    product_fragments_shared,
-};
+use self::kernel::{Plan, STEP, Side, UNITS, product_fragments};
+use self::shares::{Shares, SharesLaunch, add_parts, product_fragments_shared};
 use super::cube::{CHUNK, Extents, LARGE, LEAST_SIDE, SMALL, Strided, operands, starts_at_a_chunk};
 use super::operand::MatricesLaunch;
 use crate::ops::cube::{empty, grid, multiplies_registers, types};

@@ -87,7 +87,7 @@ impl Plan {
 }
 
 /// Two neighbouring numbers of each of two rows.
-type Sum = Array<Vector<f32, Const<2>>>;
+pub(super) type Sum = Array<Vector<f32, Const<2>>>;
 
 /// Multiplies; batches are the grid's third axis. Inner places are whole steps, and the axis along which an operand's
 /// numbers are neighbours is whole chunks; so are the columns.
@@ -103,83 +103,19 @@ pub(super) fn product_fragments<X: Float, Y: Float, N: Size, P: Size>(
     let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
     let steps = matrices.inner / STEP;
     let sums = sums_of_steps::<X, N>(left, right, matrices, (y, x), (0usize, steps), plan);
-    write::<Y, P>(output, &sums, matrices, (y, x), plan);
-}
-
-/// How the tiles of a product are shared out where the last ones would have most of a GPU idle: a cube takes one of
-/// the `whole` first, or one of `parts` of the steps of a later one.
-#[derive(CubeType, CubeLaunch, Clone, Copy)]
-pub(super) struct Shares {
-    pub whole: usize,
-    pub parts: usize,
-    /// Tiles along the columns.
-    pub across: usize,
-}
-
-/// Multiplies a single batch. What parts of a tile sum up to goes to `rest`, `[tiles, parts, tile]`.
-#[cube(launch_unchecked)]
-#[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
-pub(super) fn product_fragments_shared<X: Float, Y: Float, N: Size, P: Size>(
-    left: &[Vector<X, N>],
-    right: &[Vector<X, N>],
-    output: &mut [Vector<Y, P>],
-    rest: &mut [Vector<f32, P>],
-    matrices: &Matrices,
-    shares: &Shares,
-    #[comptime] plan: Plan,
-    #[define(X, Y)] _types: [ElemType; 2],
-) {
-    let cube = CUBE_POS_X as usize;
-    let steps = matrices.inner / STEP;
-    let mut tile = cube;
-    let mut first = 0usize.runtime();
-    let mut last = steps;
-    if cube >= shares.whole {
-        let part = (cube - shares.whole) % shares.parts;
-        tile = shares.whole + (cube - shares.whole) / shares.parts;
-        first = steps * part / shares.parts;
-        last = steps * (part + 1) / shares.parts;
-    }
-    let place = (tile / shares.across, tile % shares.across);
-    let sums = sums_of_steps::<X, N>(left, right, matrices, place, (first, last), plan);
-    if cube < shares.whole {
-        write::<Y, P>(output, &sums, matrices, place, plan);
-    } else {
-        let own = (cube - shares.whole) * comptime!(plan.left.tile * plan.right.tile);
-        write_part::<P>(rest, &sums, own, plan);
-    }
-}
-
-/// Adds up the parts of tiles, in order; the grid's second axis are the tiles.
-#[cube(launch_unchecked)]
-pub(super) fn add_parts<Y: Float, P: Size>(
-    rest: &[Vector<f32, P>],
-    output: &mut [Vector<Y, P>],
-    rows: usize,
-    columns: usize,
-    shares: &Shares,
-    #[comptime] plan: Plan,
-    #[define(Y)] _type: ElemType,
-) {
-    let pairs = comptime!(plan.left.tile * plan.right.tile / 2);
-    let pair = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
-    let first = CUBE_POS_Y as usize * shares.parts * pairs + pair;
-    let mut sum = rest[first];
-    for part in 1..shares.parts {
-        sum += rest[first + part * pairs];
-    }
-    let tile = shares.whole + CUBE_POS_Y as usize;
-    let width = comptime!(plan.right.tile / 2);
-    let row = tile / shares.across * comptime!(plan.left.tile) + pair / width;
-    let column = tile % shares.across * comptime!(plan.right.tile) + pair % width * 2;
-    if row < rows && column < columns {
-        output[(row * columns + column) / 2] = Vector::cast_from(sum);
-    }
+    let (rows, columns) = (matrices.left.count, matrices.right.count);
+    let target = Target {
+        base: CUBE_POS_Z as usize * rows * columns,
+        rows,
+        columns,
+        corner: (y * plan.left.tile, x * plan.right.tile),
+    };
+    write::<Y, P>(output, &sums, &target, plan);
 }
 
 /// The cube's sums of the steps from the first to before the last for a tile, which is counted along rows and columns.
 #[cube]
-fn sums_of_steps<X: Float, N: Size>(
+pub(super) fn sums_of_steps<X: Float, N: Size>(
     left: &[Vector<X, N>],
     right: &[Vector<X, N>],
     matrices: &Matrices,
@@ -385,66 +321,39 @@ fn multiply<X: Float, N: Size>(
     }
 }
 
-/// The unit's first row and column of its plane's sums in a tile.
-#[cube]
-fn own_corner(#[comptime] plan: Plan) -> (usize, usize) {
-    let lane = UNIT_POS as usize % PLANE;
-    let (row, column) = corner(plan);
-    (row + lane / 4, column + lane % 4 * 2)
+/// Where a cube writes: a matrix that begins at `base`, in which the tile begins at `corner`.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Target {
+    pub base: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub corner: (usize, usize),
 }
 
-/// Rows of a block's second half and columns from the plane's corner.
-fn block_offset(plan: Plan, block: usize, lower: usize) -> (usize, usize) {
-    let (down, along) = (block / plan.column_blocks(), block % plan.column_blocks());
-    (down * ROWS + 8 * lower, along * COLUMNS)
-}
-
-/// Writes the unit's numbers of a tile that lie in the output.
+/// Writes the unit's numbers that lie in the target.
 #[cube]
-fn write<Y: Float, P: Size>(
+pub(super) fn write<Y: Float, P: Size>(
     output: &mut [Vector<Y, P>],
     sums: &Sequence<Sum>,
-    matrices: &Matrices,
-    tile: (usize, usize),
+    target: &Target,
     #[comptime] plan: Plan,
 ) {
-    let (y, x) = tile;
-    let (row, column) = own_corner(plan);
-    let (rows, columns) = (matrices.left.count, matrices.right.count);
-    let (row, column) = (y * plan.left.tile + row, x * plan.right.tile + column);
+    let lane = UNIT_POS as usize % PLANE;
+    let (row, column) = corner(plan);
+    let row = target.corner.0 + row + lane / 4;
+    let column = target.corner.1 + column + lane % 4 * 2;
     #[unroll]
     for block in 0..comptime!(plan.blocks()) {
         let sum = sums.index(block);
+        let column = column + comptime!(block % plan.column_blocks() * COLUMNS);
         #[unroll]
         for lower in 0..2usize {
-            let row = row + comptime!(block_offset(plan, block, lower).0);
-            let column = column + comptime!(block_offset(plan, block, lower).1);
-            if row < rows && column < columns {
-                let place = (CUBE_POS_Z as usize * rows + row) * columns + column;
+            let below = comptime!(block / plan.column_blocks() * ROWS + 8 * lower);
+            let row = row + below;
+            if row < target.rows && column < target.columns {
+                let place = target.base + row * target.columns + column;
                 output[place / 2] = Vector::cast_from(sum[lower]);
             }
-        }
-    }
-}
-
-/// Writes the unit's numbers of a tile that begins at `first`.
-#[cube]
-fn write_part<P: Size>(
-    rest: &mut [Vector<f32, P>],
-    sums: &Sequence<Sum>,
-    first: usize,
-    #[comptime] plan: Plan,
-) {
-    let (row, column) = own_corner(plan);
-    #[unroll]
-    for block in 0..comptime!(plan.blocks()) {
-        let sum = sums.index(block);
-        #[unroll]
-        for lower in 0..2usize {
-            let row = row + comptime!(block_offset(plan, block, lower).0);
-            let column = column + comptime!(block_offset(plan, block, lower).1);
-            let place = first + row * comptime!(plan.right.tile) + column;
-            rest[place / 2] = Vector::cast_from(sum[lower]);
         }
     }
 }
