@@ -9,9 +9,10 @@ cuda:0=a/throughput wgpu:0=b/throughput. `compare` runs one process after the ot
 torch, `rounds` times or until the minutes are over, and prints a table of medians and ratios; each result
 is a JSON line on stderr, and in $OUT/bench.jsonl if OUT names a folder. Every process counts the median of
 three repeats. `generate` takes the fastest of a dynamic cache, a static one, and on a GPU a static one
-compiled if that takes less than a minute. With bfloat16 torch's weights are that when it generates,
-and it trains by autocast on weights of float32. Memory on a GPU is what nvidia-smi says is taken more
-than before. Needs torch, transformers and, for `grpo`, TRL; where its `datasets` is missing, stubs/ helps.
+compiled if that takes less than a minute, or the one that `--cache` names. With bfloat16 torch's weights
+are that when it generates, and it trains by autocast on weights of float32, in halves of the rows where its
+memory does not suffice for all. Memory on a GPU is what nvidia-smi says is taken more than before. Needs
+torch, transformers and, for `grpo`, TRL; where its `datasets` is missing, stubs/ helps.
 """
 
 import argparse
@@ -229,7 +230,8 @@ def main() -> None:
         command.add_argument("--threads", type=int, default=4)
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-        command.add_argument("--cache", choices=["dynamic", "static"], help="of TRL's generation")
+        command.add_argument("--cache", choices=["dynamic", "static", "static compiled"],
+                             help="the only one that `generate` tries; that of TRL's generation")
     args = parser.parse_args()
     args.work(args)
 

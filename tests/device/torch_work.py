@@ -77,17 +77,17 @@ def generation(args: Namespace, shape: list[int], group: int, tokens: int) -> di
     ids = torch.randint(model.config.vocab_size, (-(-rows // group), prompt), device=args.device)
     ids = ids.repeat_interleave(group, 0)[:rows]
     results = {}
-    caches = ["dynamic", "static"]
-    if args.device == "cuda" and tokens > 1:
+    caches = [args.cache] if args.cache else ["dynamic", "static"]
+    if args.device == "cuda" and tokens > 1 and not args.cache:
         caches.append("static compiled")
     for cache in caches:
         try:
-            if "compiled" in cache:
+            if "compiled" in cache and not args.cache:
                 with alarm(COMPILE_SECONDS):
                     generate(model, ids, tokens, cache)
             results[cache] = timed(args, lambda: generate(model, ids, tokens, cache))
         except Exception as error:  # noqa: BLE001: whatever a compiler may fail with
-            if cache == "dynamic":
+            if cache == caches[0]:
                 raise
             results[cache] = {"seconds": float("inf"), "error": repr(error)[:200]}
     cache = min(results, key=lambda name: results[name]["seconds"])
@@ -134,7 +134,7 @@ def train(args: Namespace, shape: list[int]) -> dict[str, Any]:
     rows, prompt, completion = shape
     model = load(args, training=True)
     ids = torch.randint(model.config.vocab_size, (rows, prompt + completion), device=args.device)
-    return optimised(args, model, lambda: model(input_ids=ids, labels=ids).loss)
+    return optimised(args, model, ids, lambda ids: model(input_ids=ids, labels=ids).loss)
 
 
 def update(args: Namespace, shape: list[int]) -> dict[str, Any]:
@@ -144,29 +144,46 @@ def update(args: Namespace, shape: list[int]) -> dict[str, Any]:
     ids = torch.randint(model.config.vocab_size, (rows, prompt + completion), device=args.device)
     ids[:, :prompt] = ids[:-(-rows // GROUP), :prompt].repeat_interleave(GROUP, 0)[:rows]
 
-    def loss() -> torch.Tensor:
+    def loss(ids: torch.Tensor) -> torch.Tensor:
         logits = model(ids, logits_to_keep=completion + 1).logits[:, :-1].float()
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, prompt:].flatten())
 
-    return optimised(args, model, loss)
+    return optimised(args, model, ids, loss)
 
 
-def optimised(args: Namespace, model: Any, loss: Callable[[], torch.Tensor]) -> dict[str, float]:
-    """A step of AdamW, by autocast where the type asked for is a half."""
+def optimised(args: Namespace, model: Any, ids: torch.Tensor,
+              loss: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    """A step of AdamW on the mean loss of rows, by autocast where the type asked for is a half."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0,
                                   fused=args.device == "cuda")
     low = args.dtype != "float32"
     autocast = torch.autocast(args.device, torch.bfloat16) if low else contextlib.nullcontext()
 
-    def work() -> None:
+    def work(batch: int) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with autocast:
-            found = loss()
-        found.backward()
+        for part in ids.split(batch):
+            with autocast:
+                found = loss(part) * len(part) / len(ids)
+            found.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return timed(args, work)
+    return fitting(len(ids), lambda batch: timed(args, lambda: work(batch)) | {"batch": batch})
+
+
+def fitting(rows: int, work: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """What `work` gives with the largest batch that memory suffices for: `rows`, or halved and halved again."""
+    batch = rows
+    while True:
+        try:
+            return work(batch)
+        except torch.cuda.OutOfMemoryError:
+            if batch <= GROUP:
+                raise
+        # Outside of the handler, whose error holds on to the tensors.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        batch //= 2
 
 
 def peak_bytes(args: Namespace) -> int:

@@ -58,7 +58,8 @@ def config(args: Namespace, folder: str, **settings: Any) -> GRPOConfig:
         output_dir=folder, use_cpu=args.device == "cpu", bf16=args.dtype == "bfloat16",
         gradient_checkpointing=False, report_to="none", save_strategy="no", logging_steps=1,
         disable_tqdm=True, lr_scheduler_type="constant", beta=0.0, num_generations=GROUP,
-        temperature=1.0, loss_type="dapo", cache_implementation=args.cache, **settings)
+        temperature=1.0, loss_type="dapo",
+        cache_implementation=args.cache and args.cache.split()[0], **settings)
 
 
 def run(trainer: GRPOTrainer, steps: int) -> dict[str, Any]:
@@ -112,14 +113,4 @@ def grpo(args: Namespace, shape: list[int]) -> dict[str, Any]:
     """A step; where memory does not suffice, the batch of the backward pass is halved."""
     if not shape:
         return curve(args)
-    batch = shape[0]
-    while True:
-        try:
-            return one_length(args, shape, batch)
-        except torch.cuda.OutOfMemoryError:
-            if batch <= GROUP:
-                raise
-        # Outside of the handler, whose error holds on to the tensors.
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        batch //= 2
+    return torch_work.fitting(shape[0], lambda batch: one_length(args, shape, batch))
