@@ -76,9 +76,10 @@ def measure(args: Namespace) -> None:
 
 
 class GpuMemory:
-    """The most memory of GPU 0 that is taken while a command runs, more than before."""
+    """The most memory taken on the first visible GPU while a command runs, more than before."""
 
-    QUERY = ("nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
+    GPU = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    QUERY = ("nvidia-smi", f"--id={GPU}", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
 
     def __enter__(self) -> "GpuMemory":
         self.before = self.peak = int(subprocess.check_output(self.QUERY, text=True))

@@ -21,6 +21,7 @@ use crate::ops::product::cube::product_into;
 /// Runs before a step is recorded: the first tunes, the second fills the pools that the recorded one
 /// allocates from.
 const WARM_UPS: usize = 2;
+
 /// A decoding step over weights and buffers of its own, recorded where the device can.
 pub struct DecodeProgram {
     settings: DecodeSettings,
