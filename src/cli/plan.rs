@@ -7,9 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Globals, device_choice};
-use crate::device::DeviceSpec;
+use crate::device::{self, DeviceSpec};
 use crate::error::Error;
 use crate::memory;
+use crate::ops;
 use crate::recipe::{self, Recipe, Stage};
 use crate::train::{Machine, PhasePlan, StagePlan};
 
@@ -96,9 +97,11 @@ fn machine(device: &DeviceSpec, workers: usize) -> Machine {
         true => std::thread::available_parallelism().map_or(1, usize::from),
         false => 1,
     };
+    let gpu = (!is_cpu).then(|| device::open(device).ok()).flatten();
     Machine {
         is_cpu,
         workers: if workers == 0 { suited } else { workers },
+        gpu_bytes: gpu.and_then(|gpu| ops::gpu_bytes(&gpu)),
     }
 }
 

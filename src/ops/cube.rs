@@ -7,7 +7,7 @@ mod sum_of_rows;
 
 use burn::backend::DispatchTensorKind;
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::features::{MmaConfig, Plane};
 use burn_cubecl::cubecl::ir::FloatKind;
@@ -134,6 +134,14 @@ pub(super) fn matrix(tensor: Tensor<2>) -> CubeTensor {
         1 => matrix,
         _ => into_contiguous(matrix),
     }
+}
+
+/// Bytes of the memory of a device that kernels run on, if its driver says.
+pub(super) fn memory_bytes(device: &Device) -> Option<usize> {
+    let device = device.clone().without_autodiff();
+    let probe = as_it_lies(Tensor::<1>::zeros([1], &device));
+    let bytes = probe.client.properties().memory.max_memory()?;
+    usize::try_from(bytes).ok()
 }
 
 fn as_it_lies<const D: usize>(tensor: Tensor<D>) -> CubeTensor {

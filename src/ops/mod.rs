@@ -46,10 +46,23 @@ pub use token_logprobs::{
     head_gradients, token_logprobs,
 };
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::device;
 use crate::error::{Error, Result};
+
+/// Bytes of a GPU's memory, where its driver says so, as CUDA's does; none for the CPU.
+pub fn gpu_bytes(device: &Device) -> Option<usize> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        (!device::is_cpu(device)).then(|| cube::memory_bytes(device))?
+    }
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    {
+        let _ = device;
+        None
+    }
+}
 
 /// Whether a tensor's numbers are `f32` in the host's memory.
 fn is_on_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {

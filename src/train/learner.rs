@@ -9,7 +9,7 @@ use super::gradients::Gradients;
 use super::pass::Keep;
 use super::slice::Slice;
 use super::slice_stats::SliceStats;
-use super::slicing::{learning_workers, queues};
+use super::slicing::{Cutting, learning_workers, queues};
 use super::{Batching, LossTotals, Objective, OptimConfig, Optimizer, StepTotals, TrainingSample};
 use crate::error::{Error, Result};
 use crate::model::Decoder;
@@ -148,7 +148,7 @@ impl Learner {
         let (decoder, keep) = (&self.decoder, self.keep());
         let workers = &learning_workers(decoder, workers);
         let together = objective.samples_together();
-        let queues = queues(samples, together, workers.count(), &decoder.device());
+        let queues = queues(samples, together, Cutting::of(decoder, workers));
         // The first worker goes on from the sums so far: they are not held twice.
         let before = self.pending.gradients.take();
         let gradients = before.map_or_else(|| Gradients::none(decoder), Gradients::from_sums);
@@ -216,7 +216,7 @@ impl Learner {
         let (decoder, keep) = (&self.decoder, self.keep());
         let workers = &learning_workers(decoder, workers);
         let together = objective.samples_together();
-        let queues = queues(samples, together, workers.count(), &decoder.device());
+        let queues = queues(samples, together, Cutting::of(decoder, workers));
         let results = workers.map(queues, |queue| {
             let mut entropies = Vec::new();
             for slice in queue {

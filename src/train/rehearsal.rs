@@ -9,7 +9,7 @@ use super::gradients::Gradients;
 use super::plan::{InFlight, Machine, Sizes, WorstCase};
 use super::slice::Slice;
 use super::slice_stats::SliceStats;
-use super::slicing::{GPU_UNIT, learning_workers, queues};
+use super::slicing::{Cutting, GPU_UNIT, learning_workers, queues};
 use super::{Learner, LossTotals, Objective, StepTotals, TrainingSample};
 use crate::device;
 use crate::error::Result;
@@ -69,10 +69,7 @@ impl Learner {
 
     fn in_flight(&self, worst: WorstCase, workers: &Workers) -> Vec<InFlight> {
         let decoder = self.decoder();
-        let machine = Machine {
-            is_cpu: device::is_cpu(&decoder.device()),
-            workers: workers.count(),
-        };
+        let machine = Machine::of(&decoder.device(), workers.count());
         worst.learning(&Sizes::of(decoder), self.batching(), machine)
     }
 
@@ -84,12 +81,11 @@ impl Learner {
         workers: &Workers,
     ) -> Result<()> {
         let decoder = self.decoder();
-        let device = decoder.device();
         let samples = in_flight.samples(worst);
         let totals = totals(&samples);
         let threshold = (objective.top_entropy_share() < 1.0).then_some(ANY_ENTROPY);
         let workers = &learning_workers(decoder, workers);
-        let queues = queues(&samples, worst.together, workers.count(), &device);
+        let queues = queues(&samples, worst.together, Cutting::of(decoder, workers));
         // Gradients that a saved learner had gathered are the sums that the first worker goes on
         // from: they are there already.
         let gathered = usize::from(self.gradients().is_some());

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::layout::{Layout, Placed};
 use super::pass::Keep;
 use super::slice::Slice;
-use super::slicing::{learning_workers, queues};
+use super::slicing::{Cutting, learning_workers, queues};
 use super::{Batching, TrainingSample};
 use crate::error::Result;
 use crate::model::Decoder;
@@ -34,7 +34,7 @@ impl Batching {
         let decoder = &decoder.frozen();
         let mut first = 0;
         for micro_batch in self.split(samples) {
-            let queues = queues(micro_batch, 1, workers.count(), &decoder.device());
+            let queues = queues(micro_batch, 1, Cutting::of(decoder, workers));
             let results = workers.map(queues, |queue| score_queue(decoder, queue, temperature));
             let results: Vec<Scored<'_>> = results.into_iter().flatten().collect();
             for (place, values) in spread(results)? {

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use burn::tensor::Device;
-
 use super::TrainingSample;
 use super::layout::{Extent, Layout, Placed};
+use super::plan::{Machine, Sizes};
 use crate::device;
 use crate::model::Decoder;
 use crate::workers::Workers;
@@ -18,6 +17,13 @@ const SLICE_TOKENS: usize = 1024;
 /// what the blocks of a model of half a billion weights keep of it is about 9 GB. Where that is too
 /// much, smaller micro-batches or checkpointing help.
 const GPU_SLICE_TOKENS: usize = 8192;
+
+/// How much more a slice may be on a GPU with memory to spare, which is through with one sooner than
+/// its host with asking for the operations of the next.
+const GROWTH: usize = 2;
+
+/// Bytes of weights, gradients and moments that training takes for each weight.
+const TRAINING_BYTES: usize = 16;
 
 /// Most keys that attention reads for each token of a full slice: rows that share a long prompt and
 /// are short themselves have a copy of its keys each.
@@ -57,11 +63,11 @@ pub(super) fn gradient_workers_for(weights: usize, workers: usize) -> usize {
 pub(super) fn queues<'a>(
     samples: &'a [TrainingSample],
     together: usize,
-    workers: usize,
-    device: &Device,
+    cutting: Cutting,
 ) -> Vec<Vec<Layout<'a>>> {
+    let workers = cutting.workers;
     let mut queues: Vec<Vec<Layout<'a>>> = vec![Vec::new(); workers];
-    let slices = slices(samples, together, workers, device::is_cpu(device));
+    let slices = slices(samples, together, cutting);
     for (count, slice) in slices.into_iter().enumerate() {
         queues[count % workers].push(slice);
     }
@@ -75,10 +81,8 @@ pub(super) fn queues<'a>(
 pub(super) fn slices(
     samples: &[TrainingSample],
     together: usize,
-    workers: usize,
-    is_cpu: bool,
+    cutting: Cutting,
 ) -> Vec<Layout<'_>> {
-    let cutting = Cutting { workers, is_cpu };
     let placed = placed(samples);
     let mut units: Vec<&[Placed<'_>]> = placed.chunks(together).collect();
     units.sort_by_key(|unit| longest(unit, whole_tokens));
@@ -103,14 +107,41 @@ fn placed(samples: &[TrainingSample]) -> Vec<Placed<'_>> {
     placed.collect()
 }
 
-/// For whom a micro-batch is cut.
-#[derive(Clone, Copy)]
-struct Cutting {
+/// For whom a micro-batch is cut, and how large slices may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cutting {
     workers: usize,
     is_cpu: bool,
+    /// Most tokens of a slice, unless a prompt alone has so many.
+    tokens: usize,
 }
 
 impl Cutting {
+    /// How micro-batches are cut for a model of these sizes: on a GPU in larger slices where what its blocks keep of
+    /// one leaves half of the memory that training does not take.
+    pub(super) fn new(sizes: &Sizes, machine: Machine) -> Self {
+        let is_large = machine.gpu_bytes.is_some_and(|bytes| {
+            let spare = bytes.saturating_sub(TRAINING_BYTES * sizes.weights);
+            2 * size_of::<f32>() * sizes.kept(GROWTH * GPU_SLICE_TOKENS) <= spare
+        });
+        let tokens = match (machine.is_cpu, is_large) {
+            (true, _) => SLICE_TOKENS,
+            (false, true) => GROWTH * GPU_SLICE_TOKENS,
+            (false, false) => GPU_SLICE_TOKENS,
+        };
+        Self {
+            workers: machine.workers,
+            is_cpu: machine.is_cpu,
+            tokens,
+        }
+    }
+
+    /// The same for a model that is there.
+    pub(super) fn of(decoder: &Decoder, workers: &Workers) -> Self {
+        let machine = Machine::of(&decoder.device(), workers.count());
+        Self::new(&Sizes::of(decoder), machine)
+    }
+
     /// `units` in slices that share prompts, or `whole`, unless that has an eighth more tokens.
     fn shared<'a>(self, mut units: Vec<&[Placed<'a>]>, whole: Vec<Layout<'a>>) -> Vec<Layout<'a>> {
         let own = |unit: &[Placed<'_>]| longest(unit, TrainingSample::completion_tokens);
@@ -138,7 +169,7 @@ impl Cutting {
     /// Slices of `units`, in order, each as full as it can be.
     fn cut<'a>(self, units: &[&[Placed<'a>]], may_share: bool) -> Vec<Layout<'a>> {
         let (total, prompt) = self.least_tokens(units, may_share);
-        let most = SliceLimit::of(total, prompt, self.workers, self.is_cpu);
+        let most = SliceLimit::of(total, prompt, self);
         // On a GPU slices are even, so that the last is no odd rest with kernels of its own to tune.
         let enough = match self.is_cpu {
             true => usize::MAX,
@@ -189,7 +220,7 @@ pub(super) fn saves_enough(shared: usize, whole: usize) -> bool {
 pub(super) struct SliceLimit {
     /// Tokens of a worker's share.
     share: usize,
-    is_cpu: bool,
+    cutting: Cutting,
 }
 
 impl SliceLimit {
@@ -197,11 +228,14 @@ impl SliceLimit {
     /// where they share none.
     ///
     /// On the CPU there is room for one more such prompt in the share of every worker but the first.
-    pub(super) fn of(total: usize, prompt: usize, workers: usize, is_cpu: bool) -> Self {
+    pub(super) fn of(total: usize, prompt: usize, cutting: Cutting) -> Self {
         let share = |workers: usize| (total + (workers - 1) * prompt).div_ceil(workers);
         Self {
-            share: if is_cpu { share(workers) } else { usize::MAX },
-            is_cpu,
+            share: match cutting.is_cpu {
+                true => share(cutting.workers),
+                false => usize::MAX,
+            },
+            cutting,
         }
     }
 
@@ -223,10 +257,10 @@ impl SliceLimit {
 
     /// Tokens of a full slice, with room for a prompt that its rows share.
     fn full(self, prompt: usize) -> usize {
-        match self.is_cpu {
-            true => SLICE_TOKENS + prompt,
+        match self.cutting.is_cpu {
+            true => self.cutting.tokens + prompt,
             // Kernels are tuned for powers of two.
-            false => GPU_SLICE_TOKENS.max(2 * prompt),
+            false => self.cutting.tokens.max(2 * prompt),
         }
     }
 }
@@ -254,16 +288,55 @@ fn longest(unit: &[Placed<'_>], tokens: impl Fn(&TrainingSample) -> usize) -> us
 #[cfg(feature = "flex")]
 mod tests {
     use super::*;
+    use crate::model::{Family, ModelConfig};
 
     fn samples(count: usize) -> Vec<TrainingSample> {
         let sample = |tokens: usize| TrainingSample::new(&[0], &vec![0; tokens]);
         (1..=count).map(|n| sample(n * 7 % 90 + 1)).collect()
     }
 
+    fn cpu(workers: usize) -> Cutting {
+        Cutting {
+            workers,
+            is_cpu: true,
+            tokens: SLICE_TOKENS,
+        }
+    }
+
+    #[test]
+    fn slices_are_larger_on_a_gpu_with_memory_to_spare() {
+        let config = ModelConfig {
+            vocab_size: 1 << 20,
+            hidden_size: 64,
+            intermediate_size: 192,
+            num_hidden_layers: 4,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 16,
+            ..ModelConfig::of_family(Family::Llama)
+        };
+        let sizes = Sizes::new(&config, None).unwrap();
+        let tokens = |gpu_bytes| {
+            let machine = Machine {
+                is_cpu: false,
+                workers: 1,
+                gpu_bytes,
+            };
+            Cutting::new(&sizes, machine).tokens
+        };
+        // A block keeps 128 for its norms, 128 of attention, 384 before its maps, 384 of gate and up.
+        let kept = 4 * 4 * 2 * 8192 * (2 * 64 + 64 + 2 * 32 + 3 * 64 + 192 + 2 * 192);
+        let training = 16 * sizes.weights;
+        assert_eq!(tokens(Some(training + 2 * kept)), 16384);
+        assert_eq!(tokens(Some(training + 2 * kept - 1)), 8192);
+        assert_eq!(tokens(Some(0)), 8192);
+        assert_eq!(tokens(None), 8192);
+    }
+
     #[test]
     fn every_sample_is_in_one_slice_and_slices_are_even() {
         let samples = samples(199);
-        let queues = queues(&samples, 1, 3, &Device::flex());
+        let queues = queues(&samples, 1, cpu(3));
         let mut places: Vec<usize> = Vec::new();
         for slice in queues.iter().flatten() {
             assert!(slice.extent().tokens() <= SLICE_TOKENS);
@@ -292,7 +365,7 @@ mod tests {
 
     /// Prompts, their width, rows and their width of each slice.
     fn extents(samples: &[TrainingSample], workers: usize) -> Vec<[usize; 4]> {
-        let queues = queues(samples, 1, workers, &Device::flex());
+        let queues = queues(samples, 1, cpu(workers));
         let extents = queues.iter().flatten().map(Layout::extent);
         let numbers = |e: Extent| [e.prompts, e.prompt_columns, e.rows, e.columns];
         extents.map(numbers).collect()
@@ -337,7 +410,7 @@ mod tests {
     fn neighbours_that_belong_together_stay_in_a_slice_in_order() {
         let samples = samples(198);
         for workers in [1, 3] {
-            let queues = queues(&samples, 2, workers, &Device::flex());
+            let queues = queues(&samples, 2, cpu(workers));
             let mut firsts: Vec<usize> = Vec::new();
             for slice in queues.iter().flatten() {
                 assert!(slice.extent().tokens() <= SLICE_TOKENS);

@@ -193,6 +193,7 @@ fn a_plan_foretells_what_other_stages_make_and_says_so() {
     let machine = Machine {
         is_cpu: true,
         workers: 2,
+        gpu_bytes: None,
     };
     let plans = recipe.plan(machine).expect("a plan");
     let notes: Vec<_> = plans.iter().map(|plan| plan.notes.len()).collect();

@@ -107,6 +107,7 @@ fn a_plan_follows_each_stage_to_its_own_model() {
     let machine = Machine {
         is_cpu: true,
         workers: 2,
+        gpu_bytes: None,
     };
     let plans = recipe().unwrap().plan(machine).unwrap();
     let peaks: Vec<_> = plans.iter().map(|plan| plan.peak_bytes).collect();

@@ -72,6 +72,13 @@ impl Sizes {
         slice.tokens() * per_token + 2 * self.keys * slice.copied_keys()
     }
 
+    /// Numbers that all blocks' graphs keep of so many tokens.
+    pub(in crate::train) fn kept(&self, tokens: usize) -> usize {
+        let extent = Extent::whole(1, tokens);
+        let slice = SliceShape { extent, trained: 0 };
+        self.blocks * self.kept_in_block(slice)
+    }
+
     /// Numbers beside what a block's graph keeps, while it is left.
     fn leaving_block(&self, slice: SliceShape) -> usize {
         let copied = 2 * self.keys * slice.copied_keys();

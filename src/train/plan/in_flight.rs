@@ -4,7 +4,7 @@ use super::activations::SliceShape;
 use super::{Machine, WorstCase};
 use crate::train::TrainingSample;
 use crate::train::layout::Extent;
-use crate::train::slicing::{SliceLimit, padded, saves_enough};
+use crate::train::slicing::{Cutting, SliceLimit, padded, saves_enough};
 
 /// Slices of one shape, worked on at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub(super) struct MicroBatch {
     /// Neighbours that stay together.
     pub together: usize,
     pub machine: Machine,
+    pub cutting: Cutting,
 }
 
 impl MicroBatch {
@@ -99,7 +100,7 @@ impl MicroBatch {
     }
 
     fn limit(self, total: usize, prompt: usize) -> SliceLimit {
-        SliceLimit::of(total, prompt, self.machine.workers, self.machine.is_cpu)
+        SliceLimit::of(total, prompt, self.cutting)
     }
 
     fn padded(self, tokens: usize) -> usize {
@@ -114,7 +115,9 @@ impl MicroBatch {
     }
 
     fn in_flight(self, slice: SliceShape, slices: usize) -> InFlight {
-        let Machine { is_cpu, workers } = self.machine;
+        let Machine {
+            is_cpu, workers, ..
+        } = self.machine;
         let workers = if is_cpu { workers } else { 1 };
         let count = workers.min(slices).max(1);
         InFlight {
@@ -210,6 +213,7 @@ mod tests {
         Machine {
             is_cpu: workers > 0,
             workers: workers.max(1),
+            gpu_bytes: None,
         }
     }
 
@@ -282,7 +286,7 @@ mod tests {
                 let machine = machine(workers);
                 for kind in worst.learning(&sizes(), Batching::default(), machine) {
                     let samples = kind.samples(worst);
-                    let slices = slicing::slices(&samples, 1, machine.workers, machine.is_cpu);
+                    let slices = slicing::slices(&samples, 1, Cutting::new(&sizes(), machine));
                     let extents: Vec<_> = slices.iter().map(|slice| slice.extent()).collect();
                     let expected = vec![kind.slice.extent; kind.count];
                     assert_eq!(extents, expected, "{prompt} {longest} {workers}");
@@ -315,7 +319,7 @@ mod tests {
                         TrainingSample::new(&prompt, &vec![0; own(place)])
                     });
                     let samples: Vec<_> = samples.collect();
-                    let slices = slicing::slices(&samples, 1, machine.workers, machine.is_cpu);
+                    let slices = slicing::slices(&samples, 1, Cutting::new(&sizes, machine));
                     for slice in slices {
                         let trained = slice.samples().iter();
                         let trained = trained.map(|placed| placed.sample.trained_tokens()).sum();

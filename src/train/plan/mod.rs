@@ -21,7 +21,10 @@ pub(super) use asked::PromptTokens;
 pub(super) use in_flight::InFlight;
 pub(super) use sizes::Sizes;
 
+use burn::tensor::Device;
 use serde::Serialize;
+
+use crate::{device, ops};
 
 /// Where a stage would run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,19 @@ pub struct Machine {
     pub is_cpu: bool,
     /// Threads that share the work.
     pub workers: usize,
+    /// The GPU's memory, if that is known.
+    pub gpu_bytes: Option<usize>,
+}
+
+impl Machine {
+    /// That of a device that is open.
+    pub fn of(device: &Device, workers: usize) -> Self {
+        Self {
+            is_cpu: device::is_cpu(device),
+            workers,
+            gpu_bytes: ops::gpu_bytes(device),
+        }
+    }
 }
 
 /// What a stage needs.

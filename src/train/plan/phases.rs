@@ -285,6 +285,7 @@ mod tests {
         let machine = Machine {
             is_cpu: true,
             workers: 1,
+            gpu_bytes: None,
         };
         workload.plan("sft", machine).unwrap()
     }

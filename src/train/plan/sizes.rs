@@ -52,7 +52,7 @@ impl Sizes {
     ///
     /// # Errors
     /// When the adapter does not suit the model.
-    pub(super) fn new(config: &ModelConfig, lora: Option<&LoraConfig>) -> Result<Self> {
+    pub(in crate::train) fn new(config: &ModelConfig, lora: Option<&LoraConfig>) -> Result<Self> {
         let weights = config.parameter_shapes();
         let weights: Vec<Vec<usize>> = weights.into_iter().map(|(_, shape)| shape).collect();
         let Some(lora) = lora else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::activations::SliceShape;
 use super::in_flight::{InFlight, MicroBatch};
 use super::{Machine, Sizes};
-use crate::train::slicing::gradient_workers_for;
+use crate::train::slicing::{Cutting, gradient_workers_for};
 use crate::train::{Batching, TrainingSample};
 
 /// The samples of an optimiser step, as long as they can be.
@@ -79,7 +79,8 @@ impl WorstCase {
         let machine = Machine { workers, ..machine };
         let checkpointing = batching.checkpointing;
         let cost = |slice| sizes.learning(slice, checkpointing, true).numbers();
-        self.slices(batching, machine, self.together, &cost)
+        let cutting = Cutting::new(sizes, machine);
+        self.slices(batching, machine, cutting, self.together, &cost)
     }
 
     /// The slices of a micro-batch that is only scored, as in [`Self::learning`].
@@ -90,13 +91,15 @@ impl WorstCase {
         machine: Machine,
     ) -> Vec<InFlight> {
         let cost = |slice| sizes.scoring(slice);
-        self.slices(batching, machine, 1, &cost)
+        let cutting = Cutting::new(sizes, machine);
+        self.slices(batching, machine, cutting, 1, &cost)
     }
 
     fn slices(
         self,
         batching: Batching,
         machine: Machine,
+        cutting: Cutting,
         together: usize,
         cost: &dyn Fn(SliceShape) -> usize,
     ) -> Vec<InFlight> {
@@ -109,6 +112,7 @@ impl WorstCase {
             sequences,
             together,
             machine,
+            cutting,
         };
         let whole = micro_batch.whole(cost);
         [Some(whole), micro_batch.shared(cost)]
