@@ -18,8 +18,8 @@ const SLICE_TOKENS: usize = 1024;
 /// much, smaller micro-batches or checkpointing help.
 const GPU_SLICE_TOKENS: usize = 8192;
 
-/// How much more a slice may be on a GPU with memory to spare, which is through with one sooner than
-/// its host with asking for the operations of the next.
+/// How much more a slice may be on a GPU with memory to spare: steps of a model of half a billion
+/// weights take 0.84 to 0.94 of the time then, on an H200.
 const GROWTH: usize = 2;
 
 /// Bytes of weights, gradients and moments that training takes for each weight.
@@ -110,8 +110,8 @@ fn placed(samples: &[TrainingSample]) -> Vec<Placed<'_>> {
 /// For whom a micro-batch is cut, and how large slices may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cutting {
-    workers: usize,
-    is_cpu: bool,
+    pub workers: usize,
+    pub is_cpu: bool,
     /// Most tokens of a slice, unless a prompt alone has so many.
     tokens: usize,
 }

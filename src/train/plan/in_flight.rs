@@ -1,7 +1,7 @@
 //! The largest slices of a step that are worked on at the same time.
 
+use super::WorstCase;
 use super::activations::SliceShape;
-use super::{Machine, WorstCase};
 use crate::train::TrainingSample;
 use crate::train::layout::Extent;
 use crate::train::slicing::{Cutting, SliceLimit, padded, saves_enough};
@@ -25,7 +25,6 @@ pub(super) struct MicroBatch {
     pub sequences: usize,
     /// Neighbours that stay together.
     pub together: usize,
-    pub machine: Machine,
     pub cutting: Cutting,
 }
 
@@ -42,7 +41,7 @@ impl MicroBatch {
         // More sequences that are a little shorter may fill a slice better.
         let more = rows + together;
         let length = (most / more).min(worst.longest);
-        if self.machine.is_cpu && length >= worst.shortest && more <= sequences {
+        if self.cutting.is_cpu && length >= worst.shortest && more <= sequences {
             let full = of(more, length);
             if cost(full) > cost(slice) {
                 slice = full;
@@ -104,7 +103,7 @@ impl MicroBatch {
     }
 
     fn padded(self, tokens: usize) -> usize {
-        padded(tokens, self.machine.is_cpu)
+        padded(tokens, self.cutting.is_cpu)
     }
 
     /// The widest grid of at most `tokens`.
@@ -115,9 +114,9 @@ impl MicroBatch {
     }
 
     fn in_flight(self, slice: SliceShape, slices: usize) -> InFlight {
-        let Machine {
+        let Cutting {
             is_cpu, workers, ..
-        } = self.machine;
+        } = self.cutting;
         let workers = if is_cpu { workers } else { 1 };
         let count = workers.min(slices).max(1);
         InFlight {
@@ -190,7 +189,7 @@ mod tests {
     use super::*;
     use crate::model::{Family, ModelConfig};
     use crate::train::Batching;
-    use crate::train::plan::Sizes;
+    use crate::train::plan::{Machine, Sizes};
 
     use crate::train::slicing;
 
@@ -215,6 +214,15 @@ mod tests {
             workers: workers.max(1),
             gpu_bytes: None,
         }
+    }
+
+    /// GPUs with little memory and with plenty, and CPUs.
+    fn machines() -> [Machine; 5] {
+        let plenty = Machine {
+            gpu_bytes: Some(usize::MAX),
+            ..machine(0)
+        };
+        [machine(0), plenty, machine(1), machine(2), machine(4)]
     }
 
     /// Rows, columns, slices and how many of these go on from sums.
@@ -282,14 +290,13 @@ mod tests {
     fn the_samples_of_a_rehearsal_fill_the_slices_that_are_foretold() {
         for (prompt, longest) in GROUPS {
             let worst = groups(prompt, longest);
-            for workers in [0, 1, 2, 4] {
-                let machine = machine(workers);
+            for machine in machines() {
                 for kind in worst.learning(&sizes(), Batching::default(), machine) {
                     let samples = kind.samples(worst);
                     let slices = slicing::slices(&samples, 1, Cutting::new(&sizes(), machine));
                     let extents: Vec<_> = slices.iter().map(|slice| slice.extent()).collect();
                     let expected = vec![kind.slice.extent; kind.count];
-                    assert_eq!(extents, expected, "{prompt} {longest} {workers}");
+                    assert_eq!(extents, expected, "{prompt} {longest} {machine:?}");
                 }
             }
         }
@@ -301,8 +308,7 @@ mod tests {
         let cost = |slice| sizes.learning(slice, false, true).numbers();
         for (prompt, longest) in GROUPS {
             let worst = groups(prompt, longest);
-            for workers in [0, 1, 2, 4] {
-                let machine = machine(workers);
+            for machine in machines() {
                 let kinds = worst.learning(&sizes, Batching::default(), machine);
                 let most = kinds.iter().map(|kind| cost(kind.slice)).max().unwrap();
                 for round in 1..12 {
@@ -327,7 +333,7 @@ mod tests {
                         let found = cost(SliceShape { extent, trained });
                         assert!(
                             found as f64 <= 1.05 * most as f64,
-                            "{worst:?} {workers} {extent:?}: {found}, foretold {most}"
+                            "{worst:?} {machine:?} {extent:?}: {found}, foretold {most}"
                         );
                     }
                 }

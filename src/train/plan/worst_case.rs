@@ -79,8 +79,7 @@ impl WorstCase {
         let machine = Machine { workers, ..machine };
         let checkpointing = batching.checkpointing;
         let cost = |slice| sizes.learning(slice, checkpointing, true).numbers();
-        let cutting = Cutting::new(sizes, machine);
-        self.slices(batching, machine, cutting, self.together, &cost)
+        self.slices(batching, Cutting::new(sizes, machine), self.together, &cost)
     }
 
     /// The slices of a micro-batch that is only scored, as in [`Self::learning`].
@@ -91,14 +90,12 @@ impl WorstCase {
         machine: Machine,
     ) -> Vec<InFlight> {
         let cost = |slice| sizes.scoring(slice);
-        let cutting = Cutting::new(sizes, machine);
-        self.slices(batching, machine, cutting, 1, &cost)
+        self.slices(batching, Cutting::new(sizes, machine), 1, &cost)
     }
 
     fn slices(
         self,
         batching: Batching,
-        machine: Machine,
         cutting: Cutting,
         together: usize,
         cost: &dyn Fn(SliceShape) -> usize,
@@ -111,7 +108,6 @@ impl WorstCase {
             worst: self,
             sequences,
             together,
-            machine,
             cutting,
         };
         let whole = micro_batch.whole(cost);
