@@ -100,6 +100,7 @@ impl<'a> Engine<'a> {
             return slots.run(on_finished);
         }
         let most_rows = self.most_rows.unwrap_or(MAX_ROWS);
+        let decoder = self.decoder.for_decoding();
         // Each worker takes a run of neighbours: samples of one prompt share its prefill.
         let share = requests.len().div_ceil(self.workers.count()).max(1);
         let shares = requests.chunks(share).enumerate().collect();
@@ -107,7 +108,7 @@ impl<'a> Engine<'a> {
             let mut completions = Vec::with_capacity(requests.len());
             for rows in requests.chunks(most_rows) {
                 let first = worker * share + completions.len();
-                let batch = Batch::new(self.decoder, rows, params, &stop_ids);
+                let batch = Batch::new(&decoder, rows, params, &stop_ids);
                 let finished = |row: usize, made: &Completion| on_finished(first + row, made);
                 completions.extend(batch.run(&finished)?);
             }

@@ -1,12 +1,35 @@
-//! A decoder's weights as a recorded decoding step takes them.
+//! A decoder's weights as decoding takes them: a recorded step on a GPU, or one operation after the other on the CPU.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::Decoder;
-use super::parameters::{Index, LinearLayout};
+use super::parameters::{Index, LayerLayout, LinearLayout};
+use crate::device;
 use crate::ops::{DecodeLayer, DecodeWeights, JoinedLinear};
 
+/// Most weights of a model on the CPU that are copied for decoding: 128 MiB of `f32`.
+const MOST_COPIED: usize = 1 << 25;
+
 impl Decoder {
+    /// The same model for many small steps: on the CPU weights of linear maps lie input by input in memory, if they are
+    /// `f32` and not too many to copy. As they come, each product of few rows would bring them into that order first.
+    pub(crate) fn for_decoding(&self) -> Self {
+        let weights = self.parameters.iter().map(Tensor::dims);
+        let weights: usize = weights.map(|[rows, columns]| rows * columns).sum();
+        if !device::is_cpu(&self.device()) || weights > MOST_COPIED {
+            return self.clone();
+        }
+        let mut parameters = self.parameters.clone();
+        for linear in self.layout.layers.iter().flat_map(LayerLayout::linears) {
+            let weight = &mut parameters[linear.weight];
+            if weight.dtype() == DType::F32 {
+                let turned = weight.clone().transpose();
+                *weight = Tensor::from_data(turned.into_data(), &self.device()).transpose();
+            }
+        }
+        self.with_parameters(parameters)
+    }
+
     /// The weights of a decoding step, without any adapter's; neighbouring linear maps are joined into
     /// copies.
     pub fn decode_weights(&self) -> DecodeWeights {

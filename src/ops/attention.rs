@@ -5,10 +5,13 @@
 //! and values alone: the backward pass takes the probabilities again (as FlashAttention does,
 //! arXiv:2205.14135), so that nothing of size `[B, H, T, L]` is held in between. On the CPU a block of
 //! queries is taken at a time, with no keys that none of them sees; on GPUs as many rows as bound what
-//! is there for a moment.
+//! is there for a moment, or, where matrix units are given their numbers in registers, as on CUDA, tiles
+//! of which nothing leaves the registers.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod flash;
 #[cfg(feature = "flex")]
 mod flex;
 
@@ -93,8 +96,13 @@ pub fn attention(
         let [queries, keys, values] = [queries, keys, values].map(|heads| heads.cast(DType::F32));
         return attention(queries, keys, values, sight).cast(dtype);
     }
+    let starts = sight.on_device.clone();
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if flash::takes(&queries.device(), dtype, queries.dims(), keys.dims()) {
+        return flash::attention(queries, keys, values, starts);
+    }
     let (queries, keys) = (queries.into_dispatch(), keys.into_dispatch());
-    let (values, starts) = (values.into_dispatch(), sight.on_device.clone());
+    let values = values.into_dispatch();
     let output = Dispatch::causal_attention(queries, keys, values, starts.into_dispatch());
     Tensor::from_dispatch(output)
 }

@@ -5,8 +5,8 @@
 
 mod sum_of_rows;
 
-use burn::backend::DispatchTensorKind;
 use burn::backend::cubecl::dtype_to_storage_type;
+use burn::backend::{DispatchDevice, DispatchTensorKind};
 use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::features::{MmaConfig, Plane};
@@ -138,9 +138,10 @@ pub(super) fn matrix(tensor: Tensor<2>) -> CubeTensor {
 
 /// Bytes of the memory of a device that kernels run on, if its driver says.
 pub(super) fn memory_bytes(device: &Device) -> Option<usize> {
-    let device = device.clone().without_autodiff();
-    let probe = as_it_lies(Tensor::<1>::zeros([1], &device));
-    let bytes = probe.client.properties().memory.max_memory()?;
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        return None;
+    };
+    let bytes = device.client().properties().memory.max_memory()?;
     usize::try_from(bytes).ok()
 }
 

@@ -51,11 +51,11 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use crate::device;
 use crate::error::{Error, Result};
 
-/// Bytes of a GPU's memory, where its driver says so, as CUDA's does; none for the CPU.
+/// Bytes of a GPU's memory, where its driver says so, as through CUDA and SPIR-V; none for the CPU.
 pub fn gpu_bytes(device: &Device) -> Option<usize> {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     {
-        (!device::is_cpu(device)).then(|| cube::memory_bytes(device))?
+        cube::memory_bytes(&device.clone().without_autodiff())
     }
     #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
     {

@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::LinearBackend;
 use crate::ops::cube::{empty, types, units, vector_size};
-use crate::ops::product::cube::{ENOUGH_BLOCKS, product};
+use crate::ops::product::cube::{ENOUGH_BLOCKS, loads_matrices, product};
 
 /// Rows and columns of an output's block that a kernel computes at a time, about.
 const BLOCK: usize = 128;
@@ -26,7 +26,7 @@ impl LinearBackend for CubeBackend {
     fn weight_gradient(gradient: CubeTensor, states: CubeTensor) -> CubeTensor {
         let [tokens, outputs] = gradient.meta.shape().dims();
         let [_, inputs] = states.meta.shape().dims();
-        let parts = parts(tokens, outputs, inputs);
+        let parts = parts(tokens, outputs, inputs, enough_blocks(&gradient.client));
         if parts == 1 {
             return product(permute(gradient, &[1, 0]), states, DType::F32);
         }
@@ -39,13 +39,22 @@ impl LinearBackend for CubeBackend {
     }
 }
 
+/// Blocks that keep a GPU busy to the end: more where planes load matrices, since nothing says there how many blocks
+/// are taken at a time. The last ones, which may leave most of a GPU idle, are then a small share.
+fn enough_blocks(client: &Client) -> usize {
+    match loads_matrices(client) {
+        true => 4 * ENOUGH_BLOCKS,
+        false => ENOUGH_BLOCKS,
+    }
+}
+
 /// Parts of the tokens, a power of two.
-fn parts(tokens: usize, outputs: usize, inputs: usize) -> usize {
+fn parts(tokens: usize, outputs: usize, inputs: usize, enough: usize) -> usize {
     let blocks = outputs.div_ceil(BLOCK) * inputs.div_ceil(BLOCK);
     let fits = |parts: &usize| {
         tokens.is_multiple_of(*parts)
             && tokens / parts >= LEAST_TOKENS
-            && (parts / 2) * blocks < ENOUGH_BLOCKS
+            && (parts / 2) * blocks < enough
     };
     [16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
@@ -103,15 +112,18 @@ mod tests {
 
     #[test]
     fn tokens_are_split_as_far_as_blocks_are_few() {
+        let few = |tokens, outputs, inputs| parts(tokens, outputs, inputs, 256);
         // One block of 7: sixteen parts make 112, which is not yet enough; 49 blocks: four parts are
         // 196, eight 392; 266 are enough.
-        assert_eq!(parts(4096, 128, 896), 16);
-        assert_eq!(parts(4096, 896, 896), 8);
-        assert_eq!(parts(4096, 4864, 896), 1);
-        assert_eq!(parts(1024, 128, 896), 4);
-        assert_eq!(parts(4100, 128, 896), 4);
-        assert_eq!(parts(4097, 128, 896), 1);
-        assert_eq!(parts(0, 0, 0), 1);
+        assert_eq!(few(4096, 128, 896), 16);
+        assert_eq!(few(4096, 896, 896), 8);
+        assert_eq!(few(4096, 4864, 896), 1);
+        assert_eq!(few(1024, 128, 896), 4);
+        assert_eq!(few(4100, 128, 896), 4);
+        assert_eq!(few(4097, 128, 896), 1);
+        assert_eq!(few(0, 0, 0), 1);
+        // Two parts of 266 are 532, four 1064.
+        assert_eq!(parts(4096, 4864, 896, 1024), 4);
     }
 
     #[test]
@@ -124,7 +136,7 @@ mod tests {
         let cpu = Device::flex();
         cpu.seed(3);
         let normal = Distribution::Normal(0.0, 1.0);
-        assert_eq!(parts(512, 3, 5), 2);
+        assert_eq!(parts(512, 3, 5, ENOUGH_BLOCKS), 2);
         let states: Tensor<2> = Tensor::random([512, 5], normal, &cpu);
         let weight: Tensor<2> = Tensor::random([3, 5], normal, &cpu);
         let factors: Tensor<2> = Tensor::random([512, 3], normal, &cpu);

@@ -143,6 +143,11 @@ pub(super) fn suit(extents: Extents, client: &Client, dtype: DType) -> Option<us
     units.filter(|units| *units <= hardware.max_units_per_cube as usize)
 }
 
+/// Whether there are matrix units for the shader or the kernel.
+pub(super) fn has_units(client: &Client) -> bool {
+    cube_units(client).is_some()
+}
+
 /// Units of a cube of the shader or the kernel; none where planes do not multiply matrices of halves, with sums in
 /// `f32`.
 fn cube_units(client: &Client) -> Option<usize> {
@@ -187,9 +192,7 @@ mod tests {
     fn on_matrix_units(check: impl Fn(&Device)) {
         for spec in DEVICES {
             let has_units = |device: &Device| match device.as_dispatch() {
-                burn::backend::DispatchDevice::Cube(device) => {
-                    cube_units(&device.client()).is_some()
-                }
+                burn::backend::DispatchDevice::Cube(device) => has_units(&device.client()),
                 _ => false,
             };
             match device::open(&spec).ok().filter(has_units) {

@@ -21,7 +21,7 @@ pub(super) const LARGE: usize = 128;
 /// Fewest rows and columns that fill enough of a tile.
 pub(super) const LEAST_SIDE: usize = 32;
 /// Halves that are read at a time: 16 bytes.
-pub(super) const CHUNK: usize = 8;
+pub(in crate::ops) const CHUNK: usize = 8;
 /// Small tiles that keep a GPU busy with one team each.
 const ENOUGH_TEAMS: usize = 1024;
 /// Teams of a cube where there are fewer.
@@ -65,6 +65,19 @@ pub(in crate::ops) fn product_into(
     }
     let dtype = output.dtype;
     matmul(left, right, Some(output), MatmulStrategy::default(), dtype).map(drop)
+}
+
+/// Whether products of halves are taken by matrix units that planes load whole matrices into.
+pub(in crate::ops) fn loads_matrices(client: &Client) -> bool {
+    #[cfg(feature = "wgpu")]
+    {
+        cooperative::has_units(client)
+    }
+    #[cfg(not(feature = "wgpu"))]
+    {
+        let _ = client;
+        false
+    }
 }
 
 /// How a product is cut into work for cubes.
@@ -235,7 +248,7 @@ pub(super) fn operands(left: &CubeTensor, right: &CubeTensor) -> (Strided, Strid
 }
 
 /// Whether a tensor of halves begins where a chunk may be read.
-pub(super) fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
+pub(in crate::ops) fn starts_at_a_chunk(tensor: &CubeTensor) -> bool {
     let start = tensor.handle.offset_start.unwrap_or(0);
     start.is_multiple_of((CHUNK * tensor.dtype.size()) as u64)
 }

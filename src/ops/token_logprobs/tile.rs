@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 use super::cube::TilePlace;
-use crate::device;
+use crate::{device, ops};
 
 /// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
 pub const TILE_VALUES: usize = 1 << 24;
@@ -13,6 +13,9 @@ pub const TILE_VALUES: usize = 1 << 24;
 /// device binds at once. With as many halves of `dz` and the rounded head of 152 thousand entries 896
 /// wide that is half a gigabyte.
 pub const GPU_TILE_VALUES: usize = 1 << 25;
+
+/// From so many bytes of memory on, a GPU takes twice as many: products of larger tiles fill it better.
+const LARGE_GPU_BYTES: usize = 32 << 30;
 
 /// Entries of a tile on a GPU are a multiple of this: rows of halves are then multiples of the 512 bytes
 /// that CUDA pads rows to, and no kernel has to copy a tile without its padding.
@@ -67,7 +70,11 @@ impl Tile {
 pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
     let [n, _] = hidden.dims();
     let [v, _] = head.dims();
-    let size = tile_entries(n, v, device::is_cpu(&head.device()));
+    let device = head.device();
+    let size = match device::is_cpu(&device) {
+        true => (TILE_VALUES / n.max(1)).clamp(1, v.max(1)),
+        false => gpu_tile_entries(n, v, most_gpu_values(ops::gpu_bytes(&device))),
+    };
     (0..v)
         .step_by(size)
         .map(|start| Tile {
@@ -78,13 +85,18 @@ pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
         .collect()
 }
 
-/// Entries of a tile of `vocabulary` for `tokens` tokens; on a GPU all tiles are about as large, so
-/// that one kernel is tuned for them.
-fn tile_entries(tokens: usize, vocabulary: usize, is_cpu: bool) -> usize {
-    if is_cpu {
-        return (TILE_VALUES / tokens.max(1)).clamp(1, vocabulary.max(1));
+/// Most values of a tile on a GPU of so much memory, where that is known.
+fn most_gpu_values(bytes: Option<usize>) -> usize {
+    match bytes.is_some_and(|bytes| bytes >= LARGE_GPU_BYTES) {
+        true => 2 * GPU_TILE_VALUES,
+        false => GPU_TILE_VALUES,
     }
-    let most = GPU_TILE_VALUES / tokens.max(1) / TILE_UNIT * TILE_UNIT;
+}
+
+/// Entries of a tile of `vocabulary` for `tokens` tokens on a GPU; all tiles are about as large, so that one kernel is
+/// tuned for them.
+fn gpu_tile_entries(tokens: usize, vocabulary: usize, values: usize) -> usize {
+    let most = values / tokens.max(1) / TILE_UNIT * TILE_UNIT;
     let tiles = vocabulary.div_ceil(most.max(TILE_UNIT)).max(1);
     vocabulary
         .div_ceil(tiles)
@@ -97,15 +109,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_of_a_gpu_are_even_and_those_of_the_cpu_as_large_as_can_be() {
-        // 2^24 / 4096 = 4096; 151,936 entries are 19 tiles of 2^25 / 4096 = 8192 at most, which makes
-        // 7996.6 each, and of that the next multiple of 256.
-        assert_eq!(tile_entries(4096, 151_936, true), 4096);
-        assert_eq!(tile_entries(4096, 151_936, false), 8192);
+    fn tiles_of_a_gpu_are_even() {
+        let entries = |tokens, vocabulary| gpu_tile_entries(tokens, vocabulary, GPU_TILE_VALUES);
+        // 151,936 entries are 19 tiles of 2^25 / 4096 = 8192 at most, which makes 7996.6 each, and of that
+        // the next multiple of 256.
+        assert_eq!(entries(4096, 151_936), 8192);
         // 2^25 / 4200 = 7989, of which 7936 are whole units: three tiles of 5300 each.
-        assert_eq!(tile_entries(4200, 15_900, false), 5376);
-        assert_eq!(tile_entries(7, 100, true), 100);
-        assert_eq!(tile_entries(7, 100, false), 256);
-        assert_eq!(tile_entries(0, 0, false), 256);
+        assert_eq!(entries(4200, 15_900), 5376);
+        assert_eq!(entries(7, 100), 256);
+        assert_eq!(entries(0, 0), 256);
+    }
+
+    #[test]
+    fn tiles_are_larger_on_a_gpu_with_much_memory() {
+        let values = [None, Some((32 << 30) - 1), Some(32 << 30)].map(most_gpu_values);
+        assert_eq!(values, [1 << 25, 1 << 25, 1 << 26]);
     }
 }
