@@ -77,3 +77,36 @@ fn cat(mut tensors: Vec<Tensor<2>>, dimension: usize) -> Tensor<2> {
         _ => Tensor::cat(tensors, dimension),
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use burn::tensor::Device;
+
+    use crate::model::{Decoder, Family, ModelConfig, TokenGrid};
+    use crate::ops::read_floats;
+    use crate::seed::Seed;
+
+    #[test]
+    fn weights_laid_out_for_decoding_compute_the_same() {
+        let config = ModelConfig {
+            vocab_size: 50,
+            hidden_size: 24,
+            intermediate_size: 40,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 6,
+            tie_word_embeddings: true,
+            ..ModelConfig::of_family(Family::Qwen2)
+        };
+        let decoder = Decoder::random(config, 0.5, Seed::new(2), &Device::flex());
+        let states = |decoder: &Decoder| {
+            let rows: [&[u32]; 2] = [&[1, 2, 3], &[4, 5, 6]];
+            let input = decoder.input(&TokenGrid::left_padded(&rows, 3));
+            let states = decoder.hidden_states(&input, None);
+            read_floats(states.reshape([6, 24])).unwrap()
+        };
+        assert_eq!(states(&decoder.for_decoding()), states(&decoder));
+    }
+}

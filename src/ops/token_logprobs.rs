@@ -141,12 +141,9 @@ pub fn head_gradients(
     head_sum: HeadSum,
 ) -> HeadGradients {
     let tiles = tiles(hidden, head);
-    // Elsewhere a write into part of a tensor copies all of it.
-    let adds_in_place = tiles.len() > 1 && device::is_cpu(&head.device());
-    let mut parts = Vec::new();
     let mut head_sum = match head_sum {
         HeadSum::Frozen => None,
-        HeadSum::Empty if !adds_in_place => Some(None),
+        HeadSum::Empty if tiles.len() == 1 => Some(None),
         HeadSum::Empty => Some(Some(Tensor::zeros(
             head.dims(),
             (&head.device(), DType::F32),
@@ -175,13 +172,10 @@ pub fn head_gradients(
         if let Some(sum) = &mut head_sum {
             let part = matmul_f32(logit_gradients.clone().transpose(), hidden.clone());
             let part = scale.unscale(part);
-            match sum.take() {
-                Some(so_far) if adds_in_place => *sum = Some(tile.add(so_far, part)),
-                so_far => {
-                    *sum = so_far;
-                    parts.push(part);
-                }
-            }
+            *sum = Some(match sum.take() {
+                Some(so_far) => tile.add(so_far, part),
+                None => part,
+            });
         }
         let part = matmul_f32(logit_gradients, weights);
         hidden_gradient = Some(match hidden_gradient {
@@ -190,14 +184,9 @@ pub fn head_gradients(
         });
     }
     let hidden_gradient = hidden_gradient.expect("a vocabulary has at least one tile");
-    let head = head_sum.flatten();
     HeadGradients {
         hidden: scale.unscale(hidden_gradient),
-        head: match (head, parts.is_empty()) {
-            (head, true) => head,
-            (Some(sum), false) => Some(sum + Tensor::cat(parts, 0)),
-            (None, false) => Some(Tensor::cat(parts, 0)),
-        },
+        head: head_sum.flatten(),
     }
 }
 

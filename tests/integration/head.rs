@@ -195,25 +195,36 @@ impl Case {
         }
     }
 
-    /// Log-probabilities, entropies and gradients by the operation under test.
-    fn by_hand(&self, has_entropies: bool) -> [(&'static str, Vec<f32>); 4] {
+    /// Log-probabilities, entropies and gradients by the operation under test, that of the head in a new sum and on top
+    /// of one that is held elsewhere, too.
+    fn by_hand(&self, has_entropies: bool) -> [(&'static str, Vec<f32>); 6] {
         let (hidden, head, targets) = (&self.hidden, &self.head, &self.targets);
         let forward = ops::token_logprobs(hidden, head, targets, self.temperature);
         let gradients = TokenGradients {
             logprobs: self.for_logprobs.clone(),
             entropies: has_entropies.then(|| self.for_entropies.clone()),
         };
-        let (t, sum) = (self.temperature, HeadSum::Empty);
-        let found = ops::head_gradients(hidden, head, targets, t, &forward, &gradients, sum);
+        let found = |sum: HeadSum| {
+            let t = self.temperature;
+            ops::head_gradients(hidden, head, targets, t, &forward, &gradients, sum)
+        };
+        let before = head.clone().cast(DType::F32);
+        let onto = found(HeadSum::Of(before.clone()));
+        let found = found(HeadSum::Empty);
         let read = |tensor: Tensor<2>| {
             assert_eq!(tensor.dtype(), DType::F32);
             ops::read_floats(tensor).expect("device works")
         };
         [
-            ("logprobs", read(forward.logprobs.unsqueeze_dim(1))),
-            ("entropies", read(forward.entropies.unsqueeze_dim(1))),
+            ("logprobs", read(forward.logprobs.clone().unsqueeze_dim(1))),
+            (
+                "entropies",
+                read(forward.entropies.clone().unsqueeze_dim(1)),
+            ),
             ("hidden", read(found.hidden)),
             ("head", read(found.head.expect("summed"))),
+            ("head on a sum", read(onto.head.expect("summed"))),
+            ("the sum before", read(before)),
         ]
     }
 

@@ -9,7 +9,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{Block, cube_max, cube_sum, cubes, empty, types};
+use crate::ops::cube::{Block, cube_max, cube_sum, cubes, empty, types, units, vector_size};
 
 /// Below every logit; finite, since shaders may take infinities for absent.
 const LEAST: f32 = -1e30;
@@ -67,6 +67,15 @@ pub(super) fn tile_gradients(
     ))
 }
 
+/// `sum` with `part` added to its rows from `start` on, in place where nobody else holds it.
+///
+/// # Shapes
+/// `sum` `[V, E]`, `part` `[tile, E]`, both `f32`.
+pub(super) fn add_part(sum: Tensor<2>, part: Tensor<2>, start: usize) -> Tensor<2> {
+    let (sum, part) = (sum.into_dispatch(), part.into_dispatch());
+    Tensor::from_dispatch(Dispatch::add_part(sum, part, start))
+}
+
 /// Backends with the kernels.
 #[backend_extension(Cube, Fusion)]
 pub trait TileBackend: Backend {
@@ -88,6 +97,11 @@ pub trait TileBackend: Backend {
         place: TilePlace,
         dtype: DType,
     ) -> FloatTensor<Self>;
+
+    /// See [`add_part`].
+    #[fusion(dtype = sum, shape = sum)]
+    fn add_part(sum: FloatTensor<Self>, part: FloatTensor<Self>, start: usize)
+    -> FloatTensor<Self>;
 }
 
 impl TileBackend for CubeBackend {
@@ -147,6 +161,44 @@ impl TileBackend for CubeBackend {
         }
         output
     }
+
+    fn add_part(sum: CubeTensor, part: CubeTensor, start: usize) -> CubeTensor {
+        let (sum, part) = (into_contiguous(sum), into_contiguous(part));
+        let sum = match sum.can_mut() {
+            true => sum,
+            false => sum.copy(),
+        };
+        let [rows, width] = part.meta.shape().dims();
+        if rows * width > 0 {
+            let vector = vector_size(width, &[&sum, &part]);
+            let count = rows * width / vector;
+            let (cubes, dim) = units(&sum.client, count);
+            part_added::launch(
+                &sum.client,
+                cubes,
+                dim,
+                vector,
+                sum.clone().into_buffer_arg(),
+                part.clone().into_buffer_arg(),
+                start * width / vector,
+                count,
+            );
+        }
+        sum
+    }
+}
+
+#[cube(launch)]
+fn part_added<N: Size>(
+    sum: &mut [Vector<f32, N>],
+    part: &[Vector<f32, N>],
+    first: usize,
+    count: usize,
+) {
+    if ABSOLUTE_POS >= count {
+        terminate!();
+    }
+    sum[first + ABSOLUTE_POS] += part[ABSOLUTE_POS];
 }
 
 /// The tile of a launch.

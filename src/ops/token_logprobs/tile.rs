@@ -3,7 +3,8 @@
 use burn::tensor::{Int, Tensor};
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-use super::cube::TilePlace;
+use super::cube::{TilePlace, add_part};
+use super::has_kernels;
 use crate::{device, ops};
 
 /// Most values a `[N, tile]` tensor may hold on the CPU: 64 MiB of f32.
@@ -60,6 +61,24 @@ impl Tile {
 
     /// Adds to the tile's rows of `sum`, in place where nobody else holds it.
     pub(super) fn add(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
+        match has_kernels(&sum) {
+            _ if self.is_whole => sum + part,
+            true => self.add_by_kernel(sum, part),
+            false => self.add_by_tensors(sum, part),
+        }
+    }
+
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn add_by_kernel(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
+        add_part(sum, part, self.start)
+    }
+
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    fn add_by_kernel(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
+        self.add_by_tensors(sum, part)
+    }
+
+    fn add_by_tensors(self, sum: Tensor<2>, part: Tensor<2>) -> Tensor<2> {
         let [_, width] = part.dims();
         let rows = self.of(&sum) + part;
         sum.slice_assign([self.start..self.start + self.entries, 0..width], rows)

@@ -135,6 +135,7 @@ pub(super) fn attend<X: Float, N: Size, P: Size>(
     // The last tiles see most keys: they begin first.
     let first = (heads.query_count.div_ceil(TILE) - 1 - CUBE_POS_X as usize) * TILE;
     let mut query_tile = Shared::<[Vector<X, N>]>::new_slice(comptime!(TILE * plan.chunks()));
+    let lines = comptime!(plan.passing());
     let passing = comptime!(plan.passing() * plan.chunks());
     let mut key_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
     let mut value_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
@@ -155,27 +156,13 @@ pub(super) fn attend<X: Float, N: Size, P: Size>(
         totals[lower] = 0.0f32;
     }
     let mut sums = zeros(comptime!(plan.head_blocks()));
-    let begin = min(start, heads.before() + first) / comptime!(plan.passing());
+    let begin = min(start, heads.before() + first) / lines;
     let end = heads.before() + min(first + TILE, heads.query_count);
-    for tile in begin..end.div_ceil(comptime!(plan.passing())) {
-        let first_key = tile * comptime!(plan.passing());
+    for tile in begin..end.div_ceil(lines) {
+        let first_key = tile * lines;
         sync_cube();
-        stage::<X, N>(
-            keys,
-            &mut key_tile,
-            &of_keys,
-            first_key,
-            comptime!(plan.passing()),
-            plan,
-        );
-        stage::<X, N>(
-            values,
-            &mut value_tile,
-            &of_values,
-            first_key,
-            comptime!(plan.passing()),
-            plan,
-        );
+        stage::<X, N>(keys, &mut key_tile, &of_keys, first_key, lines, plan);
+        stage::<X, N>(values, &mut value_tile, &of_values, first_key, lines, plan);
         sync_cube();
         let mut weights = zeros(comptime!(plan.score_blocks()));
         add_scores::<X, N>(&rows, &key_tile, &mut weights, plan);
@@ -300,6 +287,7 @@ pub(super) fn gradients_of_queries<X: Float, N: Size, P: Size>(
     let (row, head) = (CUBE_POS_Z as usize, CUBE_POS_Y as usize);
     let first = (heads.query_count.div_ceil(TILE) - 1 - CUBE_POS_X as usize) * TILE;
     let mut query_tile = Shared::<[Vector<X, N>]>::new_slice(comptime!(TILE * plan.chunks()));
+    let lines = comptime!(plan.passing());
     let passing = comptime!(plan.passing() * plan.chunks());
     let mut key_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
     let mut value_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
@@ -327,27 +315,13 @@ pub(super) fn gradients_of_queries<X: Float, N: Size, P: Size>(
         own_pulls[lower] = pulls[place];
     }
     let mut sums = zeros(comptime!(plan.head_blocks()));
-    let begin = min(start, heads.before() + first) / comptime!(plan.passing());
+    let begin = min(start, heads.before() + first) / lines;
     let end = heads.before() + min(first + TILE, heads.query_count);
-    for tile in begin..end.div_ceil(comptime!(plan.passing())) {
-        let first_key = tile * comptime!(plan.passing());
+    for tile in begin..end.div_ceil(lines) {
+        let first_key = tile * lines;
         sync_cube();
-        stage::<X, N>(
-            keys,
-            &mut key_tile,
-            &of_keys,
-            first_key,
-            comptime!(plan.passing()),
-            plan,
-        );
-        stage::<X, N>(
-            values,
-            &mut value_tile,
-            &of_values,
-            first_key,
-            comptime!(plan.passing()),
-            plan,
-        );
+        stage::<X, N>(keys, &mut key_tile, &of_keys, first_key, lines, plan);
+        stage::<X, N>(values, &mut value_tile, &of_values, first_key, lines, plan);
         sync_cube();
         let mut weights = zeros(comptime!(plan.score_blocks()));
         add_scores::<X, N>(&rows, &key_tile, &mut weights, plan);
@@ -405,11 +379,12 @@ pub(super) fn gradients_of_keys<X: Float, N: Size, P: Size>(
     let first = CUBE_POS_X as usize * TILE;
     let mut key_tile = Shared::<[Vector<X, N>]>::new_slice(comptime!(TILE * plan.chunks()));
     let mut value_tile = Shared::<[Vector<X, N>]>::new_slice(comptime!(TILE * plan.chunks()));
+    let lines = comptime!(plan.passing());
     let passing = comptime!(plan.passing() * plan.chunks());
     let mut query_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
     let mut gradient_tile = Shared::<[Vector<X, N>]>::new_slice(passing);
-    let mut own_normalizers = Shared::<[f32]>::new_slice(comptime!(plan.passing()));
-    let mut own_pulls = Shared::<[f32]>::new_slice(comptime!(plan.passing()));
+    let mut own_normalizers = Shared::<[f32]>::new_slice(lines);
+    let mut own_pulls = Shared::<[f32]>::new_slice(lines);
     let of_keys = heads.keys.of(row, key_head, heads.key_count);
     let of_values = heads.values.of(row, key_head, heads.key_count);
     stage::<X, N>(keys, &mut key_tile, &of_keys, first, TILE, plan);
@@ -417,11 +392,11 @@ pub(super) fn gradients_of_keys<X: Float, N: Size, P: Size>(
     let seen = queries_of_keys(heads, heads.start(starts, row), first);
     let mut key_sums = zeros(comptime!(plan.head_blocks()));
     let mut value_sums = zeros(comptime!(plan.head_blocks()));
-    let begin = (max(first, heads.before()) - heads.before()) / comptime!(plan.passing());
-    let end = heads.query_count.div_ceil(comptime!(plan.passing()));
+    let begin = (max(first, heads.before()) - heads.before()) / lines;
+    let end = heads.query_count.div_ceil(lines);
     for step in 0..heads.group * (end - begin) {
         let head = key_head * heads.group + step / (end - begin);
-        let first_query = (begin + step % (end - begin)) * comptime!(plan.passing());
+        let first_query = (begin + step % (end - begin)) * lines;
         let of_queries = heads.queries.of(row, head, heads.query_count);
         let of_gradient = of_gradient.of(row, head, heads.query_count);
         sync_cube();
@@ -430,7 +405,7 @@ pub(super) fn gradients_of_keys<X: Float, N: Size, P: Size>(
             &mut query_tile,
             &of_queries,
             first_query,
-            comptime!(plan.passing()),
+            lines,
             plan,
         );
         stage::<X, N>(
@@ -438,10 +413,10 @@ pub(super) fn gradients_of_keys<X: Float, N: Size, P: Size>(
             &mut gradient_tile,
             &of_gradient,
             first_query,
-            comptime!(plan.passing()),
+            lines,
             plan,
         );
-        if (UNIT_POS as usize) < comptime!(plan.passing()) {
+        if (UNIT_POS as usize) < lines {
             let query = min(first_query + UNIT_POS as usize, heads.query_count - 1);
             let place = heads.line(row, head) + query;
             own_normalizers[UNIT_POS as usize] = normalizers[place];
