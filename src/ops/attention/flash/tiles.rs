@@ -9,11 +9,11 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use crate::ops::product::cube::CHUNK;
 
 /// Rows and inner places that matrix units take at a time.
-pub(super) const ROWS: usize = 16;
+const ROWS: usize = 16;
 /// Columns that matrix units take at a time.
 pub(super) const COLUMNS: usize = 8;
 /// Units of a plane.
-pub(super) const PLANE: usize = 32;
+const PLANE: usize = 32;
 /// Units of a cube.
 pub(super) const UNITS: usize = 4 * PLANE;
 /// Lines of the tile whose rows the planes share.
