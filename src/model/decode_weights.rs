@@ -107,6 +107,11 @@ mod tests {
             let states = decoder.hidden_states(&input, None);
             read_floats(states.reshape([6, 24])).unwrap()
         };
-        assert_eq!(states(&decoder.for_decoding()), states(&decoder));
+        let (found, expected) = (states(&decoder.for_decoding()), states(&decoder));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            // Sums may be taken in another order.
+            assert!((found - expected).abs() < 2e-5, "{found} {expected}");
+        }
     }
 }
