@@ -20,10 +20,6 @@ const BURN: &str = "0.22.1";
 static PLACE: OnceLock<Option<Place>> = OnceLock::new();
 
 /// A folder that can be written, and whose kernels are in it.
-#[cfg_attr(
-    not(any(feature = "wgpu", feature = "cuda")),
-    expect(dead_code, reason = "only GPUs have kernels")
-)]
 struct Place {
     folder: PathBuf,
     hardware: String,
