@@ -91,7 +91,7 @@ pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
     let [v, _] = head.dims();
     let device = head.device();
     let size = match device::is_cpu(&device) {
-        true => (TILE_VALUES / n.max(1)).clamp(1, v.max(1)),
+        true => cpu_tile_entries(n, v),
         false => gpu_tile_entries(n, v, most_gpu_values(ops::gpu_bytes(&device))),
     };
     (0..v)
@@ -102,6 +102,11 @@ pub(super) fn tiles(hidden: &Tensor<2>, head: &Tensor<2>) -> Vec<Tile> {
             is_whole: size >= v,
         })
         .collect()
+}
+
+/// Entries of a tile of `vocabulary` for `tokens` tokens on the CPU: as many as may be.
+fn cpu_tile_entries(tokens: usize, vocabulary: usize) -> usize {
+    (TILE_VALUES / tokens.max(1)).clamp(1, vocabulary.max(1))
 }
 
 /// Most values of a tile on a GPU of so much memory, where that is known.
@@ -137,6 +142,14 @@ mod tests {
         assert_eq!(entries(4200, 15_900), 5376);
         assert_eq!(entries(7, 100), 256);
         assert_eq!(entries(0, 0), 256);
+    }
+
+    #[test]
+    fn tiles_of_the_cpu_are_as_large_as_can_be() {
+        // 2^24 / 4096 = 4096.
+        assert_eq!(cpu_tile_entries(4096, 151_936), 4096);
+        assert_eq!(cpu_tile_entries(7, 100), 100);
+        assert_eq!(cpu_tile_entries(0, 0), 1);
     }
 
     #[test]
