@@ -39,6 +39,11 @@ impl Block {
         Self::of(client, work.next_power_of_two().clamp(least, most))
     }
 
+    /// The largest cube that kernels are launched with.
+    pub(super) fn largest(client: &Client) -> Self {
+        Self::new(client, MOST_UNITS)
+    }
+
     /// A cube of `units`, a power of two that the device has.
     pub(super) fn of(client: &Client, units: usize) -> Self {
         let (units, plane) = (units as u32, plane_units(client));

@@ -1,5 +1,5 @@
-//! The softmax over the keys that a query sees, and its gradient: a cube a query, which keys it sees
-//! worked out from its place.
+//! The softmax over the keys that a query sees, and its gradient: a plane a query, a cube where units of a plane cannot
+//! add up; which keys it sees is worked out from its place.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl::{self, prelude::*};
@@ -41,9 +41,10 @@ impl Scores<'_> {
         )
     }
 
-    fn cubes(&self) -> CubeCount {
-        let [batches, queries, _] = self.values.meta.shape().dims();
-        cubes(&self.values.client, batches * queries)
+    fn cubes(&self, team: Team) -> CubeCount {
+        let [batches, queries, _] = self.values.meta.shape().dims::<3>();
+        let count = (batches * queries).div_ceil(team.queries as usize);
+        cubes(&self.values.client, count)
     }
 
     fn like(&self, dtype: DType) -> CubeTensor {
@@ -55,17 +56,17 @@ impl Scores<'_> {
 pub(super) fn probabilities(scores: &Scores, dtype: DType) -> CubeTensor {
     let output = scores.like(dtype);
     let vector = vector_size(scores.keys, &[&scores.values, &output]);
-    let block = Block::new(&output.client, scores.keys / vector);
+    let team = Team::new(&output.client, scores.keys / vector);
     softmax::launch(
         &output.client,
-        scores.cubes(),
-        block.dim(),
+        scores.cubes(team),
+        team.dim(),
         vector,
         scores.values.clone().into_buffer_arg(),
         scores.starts.clone().into_buffer_arg(),
         output.clone().into_buffer_arg(),
         scores.grid(vector),
-        block,
+        team,
         types([scores.starts, &output]),
     );
     output
@@ -79,11 +80,11 @@ pub(super) fn score_gradients(
 ) -> (CubeTensor, CubeTensor) {
     let (weights, output) = (scores.like(dtype), scores.like(dtype));
     let vector = vector_size(scores.keys, &[&scores.values, &output]);
-    let block = Block::new(&output.client, scores.keys / vector);
+    let team = Team::new(&output.client, scores.keys / vector);
     softmax_gradient::launch(
         &output.client,
-        scores.cubes(),
-        block.dim(),
+        scores.cubes(team),
+        team.dim(),
         vector,
         scores.values.clone().into_buffer_arg(),
         gradient.clone().into_buffer_arg(),
@@ -91,10 +92,38 @@ pub(super) fn score_gradients(
         weights.clone().into_buffer_arg(),
         output.clone().into_buffer_arg(),
         scores.grid(vector),
-        block,
+        team,
         types([scores.starts, &output]),
     );
     (weights, output)
+}
+
+/// The units that take a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Team {
+    /// Those of one query.
+    block: Block,
+    /// Queries of a cube.
+    queries: u32,
+}
+
+impl Team {
+    /// For `work` vectors a query.
+    fn new(client: &Client, work: usize) -> Self {
+        let block = Block::new(client, work);
+        match block.plane {
+            0 => Self { block, queries: 1 },
+            // A plane needs no barrier, and most queries have several vectors for each of its units.
+            plane => Self {
+                block: Block::of(client, plane as usize),
+                queries: Block::largest(client).units / plane,
+            },
+        }
+    }
+
+    fn dim(self) -> CubeDim {
+        CubeDim::new_1d(self.queries * self.block.units)
+    }
 }
 
 #[derive(CubeType, CubeLaunch)]
@@ -132,25 +161,27 @@ fn softmax<I: Int, P: Float, N: Size>(
     starts: &[I],
     output: &mut [Vector<P, N>],
     grid: &Grid,
-    #[comptime] block: Block,
+    #[comptime] team: Team,
     #[define(I, P)] _types: [ElemType; 2],
 ) {
-    let query = CUBE_POS;
+    let block = comptime!(team.block);
+    let unit = UNIT_POS % block.units;
+    let query = CUBE_POS * comptime!(team.queries as usize) + (UNIT_POS / block.units) as usize;
     if query >= grid.count {
         terminate!();
     }
     let seen = seen::<I, N>(starts, query, grid);
     let line = query * grid.vectors;
-    let highest = highest::<N>(scores, line, &seen, block);
+    let highest = highest::<N>(scores, line, unit, &seen, block);
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut place = seen.begin + UNIT_POS as usize;
+    let mut place = seen.begin + unit as usize;
     while place < seen.end {
         sum += power::<N>(scores[line + place], highest, place, &seen, grid);
         place += block.units as usize;
     }
     let sum = cube_sum(Vector::vector_sum(sum), block);
     let share = Vector::<f32, N>::new(1.0 / sum);
-    let mut place = UNIT_POS as usize;
+    let mut place = unit as usize;
     while place < grid.vectors {
         let mut weights = Vector::<f32, N>::new(0.0);
         if place >= seen.begin && place < seen.end {
@@ -169,19 +200,21 @@ fn softmax_gradient<I: Int, P: Float, N: Size>(
     weights: &mut [Vector<P, N>],
     output: &mut [Vector<P, N>],
     grid: &Grid,
-    #[comptime] block: Block,
+    #[comptime] team: Team,
     #[define(I, P)] _types: [ElemType; 2],
 ) {
-    let query = CUBE_POS;
+    let block = comptime!(team.block);
+    let unit = UNIT_POS % block.units;
+    let query = CUBE_POS * comptime!(team.queries as usize) + (UNIT_POS / block.units) as usize;
     if query >= grid.count {
         terminate!();
     }
     let seen = seen::<I, N>(starts, query, grid);
     let line = query * grid.vectors;
-    let highest = highest::<N>(scores, line, &seen, block);
+    let highest = highest::<N>(scores, line, unit, &seen, block);
     let mut sum = Vector::<f32, N>::new(0.0);
     let mut pull = Vector::<f32, N>::new(0.0);
-    let mut place = seen.begin + UNIT_POS as usize;
+    let mut place = seen.begin + unit as usize;
     while place < seen.end {
         let power = power::<N>(scores[line + place], highest, place, &seen, grid);
         sum += power;
@@ -195,7 +228,7 @@ fn softmax_gradient<I: Int, P: Float, N: Size>(
         Vector::<f32, N>::new(pull),
     );
     let scale = Vector::<f32, N>::new(grid.scale);
-    let mut place = UNIT_POS as usize;
+    let mut place = unit as usize;
     while place < grid.vectors {
         let mut weight = Vector::<f32, N>::new(0.0);
         let mut slope = Vector::<f32, N>::new(0.0);
@@ -228,12 +261,13 @@ fn seen<I: Int, N: Size>(starts: &[I], query: usize, grid: &Grid) -> Seen {
 fn highest<N: Size>(
     scores: &[Vector<f32, N>],
     line: usize,
+    unit: u32,
     seen: &Seen,
     #[comptime] block: Block,
 ) -> f32 {
     // Finite, since shaders may take infinities for absent.
     let mut highest = f32::min_value();
-    let mut place = seen.begin + UNIT_POS as usize;
+    let mut place = seen.begin + unit as usize;
     while place < seen.end {
         let values = scores[line + place];
         #[unroll]
