@@ -183,7 +183,43 @@ fn open_vulkan(index: usize) -> Result<Device> {
         return Err(missing(&format!("vulkan:{index}"), gpus.len()));
     };
     kernels::keep(&gpu.name);
-    Ok(Device::vulkan(DeviceKind::DiscreteGpu(index)))
+    let device = Device::vulkan(DeviceKind::DiscreteGpu(index));
+    set_up(&device, index)?;
+    Ok(device)
+}
+
+/// Sets a device up, once a process, so that many kernels go to it at a time: between submissions it rests for
+/// about as long as two small kernels take.
+#[cfg(feature = "vulkan")]
+fn set_up(device: &Device, index: usize) -> Result<()> {
+    use std::sync::{Mutex, PoisonError};
+
+    use burn::backend::DispatchDevice;
+    use burn_cubecl::cubecl::Device as CubeDevice;
+    use burn_wgpu::graphics::AutoGraphicsApi;
+    use burn_wgpu::{RuntimeOptions, WgpuDevice, try_init_setup};
+
+    /// Kernels of a submission, unless `CUBECL_WGPU_MAX_TASKS` says how many.
+    const KERNELS: usize = 128;
+    static SET_UP: Mutex<Vec<WgpuDevice>> = Mutex::new(Vec::new());
+
+    let DispatchDevice::Cube(CubeDevice::Wgpu(wgpu)) = device.as_dispatch() else {
+        return Ok(());
+    };
+    let mut known = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.contains(wgpu) {
+        return Ok(());
+    }
+    let is_told = std::env::var_os("CUBECL_WGPU_MAX_TASKS").is_some();
+    let kernels = if is_told { None } else { Some(KERNELS) };
+    RuntimeOptions::with_tasks_max(kernels)
+        .and_then(|options| try_init_setup::<AutoGraphicsApi>(wgpu, options))
+        .map_err(|error| Error::Device {
+            device: format!("vulkan:{index}"),
+            problem: format!("it cannot be opened: {error}"),
+        })?;
+    known.push(wgpu.clone());
+    Ok(())
 }
 
 #[cfg(not(feature = "vulkan"))]
