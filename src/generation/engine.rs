@@ -96,8 +96,15 @@ impl<'a> Engine<'a> {
         let device = self.decoder.device();
         if DecodeProgram::runs_on(&device) && params.repetition_penalty == 1.0 {
             let most_rows = self.most_rows.unwrap_or(slots::MOST_ROWS);
-            let slots = Slots::new(self.decoder, requests, params, &stop_ids, most_rows)?;
-            return slots.run(on_finished);
+            let slots = Slots::new(
+                self.decoder,
+                requests,
+                params,
+                &stop_ids,
+                most_rows,
+                on_finished,
+            )?;
+            return slots.run();
         }
         let most_rows = self.most_rows.unwrap_or(MAX_ROWS);
         let decoder = self.decoder.for_decoding();

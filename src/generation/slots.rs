@@ -10,15 +10,18 @@ use super::batch::not_a_number;
 use super::{Completion, FinishReason, GenerationRequest, SamplingParams};
 use crate::error::Result;
 use crate::model::{Decoder, KvCache, ModelConfig, TokenGrid};
-use crate::ops::{DecodeProgram, DecodeRow, DecodeSettings, DecodedToken, SampleFilters};
+use crate::ops::{
+    DecodeHost, DecodeProgram, DecodeRow, DecodeSettings, DecodedToken, SampleFilters,
+};
 use crate::seed::Seed;
 
 /// Most rows that decode together.
 pub(super) const MOST_ROWS: usize = 128;
 /// Most bytes of keys and values of the rows that decode together, unless one row takes more.
 const CACHE_BYTES: usize = 4 << 30;
-/// Steps between looks of the host: what a row draws after its end is thrown away.
-const RING: usize = 8;
+/// Steps between looks of the host, which sees them while the next are taken: what a row draws after its end is thrown
+/// away.
+const RING: usize = 4;
 /// Share of the rows that must be free before prompts are taken in, so that several are together.
 const REFILL_SHARE: usize = 8;
 /// Most prompt tokens, padding among them, that are prefilled together.
@@ -26,14 +29,20 @@ const PREFILL_TOKENS: usize = 16_384;
 /// Columns of a prefill are a multiple of this and a power of two times it.
 const LEAST_COLUMNS: usize = 16;
 
-/// Requests on their way through the rows of a program.
+/// A program and the requests on their way through its rows.
 pub(super) struct Slots<'a> {
+    program: DecodeProgram,
+    queue: Queue<'a>,
+}
+
+/// Requests and the rows that they have.
+struct Queue<'a> {
     /// Rounded to its precision, any adapter merged.
     decoder: Decoder,
     requests: &'a [GenerationRequest],
     params: &'a SamplingParams,
     stop_ids: &'a [u32],
-    program: DecodeProgram,
+    on_finished: &'a (dyn Fn(usize, &Completion) + Sync),
     rows: Vec<Option<Row>>,
     /// First request that has no row yet.
     next: usize,
@@ -54,6 +63,7 @@ impl<'a> Slots<'a> {
         params: &'a SamplingParams,
         stop_ids: &'a [u32],
         most_rows: usize,
+        on_finished: &'a (dyn Fn(usize, &Completion) + Sync),
     ) -> Result<Self> {
         let decoder = match decoder.adapter() {
             Some(_) => decoder.merged().frozen(),
@@ -81,45 +91,58 @@ impl<'a> Slots<'a> {
         };
         Ok(Self {
             program: DecodeProgram::new(decoder.decode_weights(), settings)?,
-            decoder,
-            requests,
-            params,
-            stop_ids,
-            rows: (0..rows).map(|_| None).collect(),
-            next: 0,
-            completions: vec![None; requests.len()],
+            queue: Queue {
+                decoder,
+                requests,
+                params,
+                stop_ids,
+                on_finished,
+                rows: (0..rows).map(|_| None).collect(),
+                next: 0,
+                completions: vec![None; requests.len()],
+            },
         })
     }
 
     /// Decodes until every request has finished.
-    pub(super) fn run(
-        mut self,
-        on_finished: &(dyn Fn(usize, &Completion) + Sync),
-    ) -> Result<Vec<Completion>> {
+    pub(super) fn run(self) -> Result<Vec<Completion>> {
+        let Self {
+            mut program,
+            mut queue,
+        } = self;
         loop {
-            self.take_in();
-            if self.rows.iter().all(Option::is_none) {
+            queue.take_in(&mut program);
+            if queue.rows.iter().all(Option::is_none) {
                 break;
             }
-            let rows: Vec<DecodeRow> = self.rows.iter().map(|row| self.place(row)).collect();
-            let drawn = self.program.round(&rows, self.steps())?;
-            for (row, tokens) in drawn.into_iter().enumerate() {
-                self.keep(row, &tokens, on_finished)?;
-            }
+            let rows = queue.rows.iter().map(|row| queue.place(row));
+            program.rounds(&rows.collect::<Vec<_>>(), &mut queue)?;
         }
-        let completions = self.completions.into_iter();
+        let completions = queue.completions.into_iter();
         Ok(completions
             .map(|completion| completion.expect("every request finished"))
             .collect())
     }
+}
 
-    /// Steps of the next round: no more than some row can use.
-    fn steps(&self) -> usize {
+impl DecodeHost for Queue<'_> {
+    /// No more than some row can use; none ahead of what frees rows for waiting requests.
+    fn steps(&self, ahead: usize) -> usize {
+        if ahead > 0 && self.takes_in() > 0 {
+            return 0;
+        }
         let rows = self.rows.iter().flatten();
         let most = rows.map(|row| self.params.max_completion_tokens - row.ids.len());
-        most.max().unwrap_or(0).min(RING)
+        most.max().unwrap_or(0).saturating_sub(ahead).min(RING)
     }
 
+    fn keep(&mut self, drawn: Vec<Vec<DecodedToken>>) -> Result<()> {
+        let mut rows = drawn.into_iter().enumerate();
+        rows.try_for_each(|(row, tokens)| self.keep_row(row, &tokens))
+    }
+}
+
+impl Queue<'_> {
     /// Where a row stands; a free one says something that nobody hears.
     fn place(&self, row: &Option<Row>) -> DecodeRow {
         let Some(row) = row else {
@@ -140,25 +163,30 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// Waiting requests that free rows are for now.
+    fn takes_in(&self) -> usize {
+        let free = self.rows.iter().filter(|row| row.is_none()).count();
+        let waiting = self.requests.len() - self.next;
+        let is_worth_it =
+            free == self.rows.len() || free >= waiting || free * REFILL_SHARE >= self.rows.len();
+        if is_worth_it { free.min(waiting) } else { 0 }
+    }
+
     /// Gives free rows to waiting requests, and their prompts' keys and values to the rows.
     ///
     /// A prompt is prefilled once for all the rows that continue it. The last token of a prompt is
     /// decoded, too: its draw is the first.
-    fn take_in(&mut self) {
-        let free: Vec<usize> = (0..self.rows.len())
-            .filter(|row| self.rows[*row].is_none())
-            .collect();
-        let waiting = self.requests.len() - self.next;
-        let is_worth_it = free.len() == self.rows.len()
-            || free.len() >= waiting
-            || free.len() * REFILL_SHARE >= self.rows.len();
-        if waiting == 0 || !is_worth_it {
+    fn take_in(&mut self, program: &mut DecodeProgram) {
+        let taken = self.takes_in();
+        if taken == 0 {
             return;
         }
+        let is_free = |row: &usize| self.rows[*row].is_none();
+        let free: Vec<usize> = (0..self.rows.len()).filter(is_free).collect();
         let mut prompts: Vec<&[u32]> = Vec::new();
         let mut known: HashMap<&[u32], usize> = HashMap::new();
         let mut places: Vec<(usize, usize)> = Vec::new();
-        for row in free.into_iter().take(waiting) {
+        for row in free.into_iter().take(taken) {
             let request = self.next;
             self.next += 1;
             self.rows[row] = Some(Row {
@@ -185,14 +213,20 @@ impl<'a> Slots<'a> {
                 .iter()
                 .filter(|(prompt, _)| (first..first + prompts.len()).contains(prompt))
                 .map(|(prompt, row)| (prompt - first, *row));
-            self.prefill(prompts, columns, &own.collect::<Vec<_>>());
+            self.prefill(program, prompts, columns, &own.collect::<Vec<_>>());
         }
     }
 
     /// Runs prompts and copies their keys and values into rows.
     ///
     /// Rows and columns are padded to powers of two, which are what a device tunes for.
-    fn prefill(&mut self, prompts: &[&[u32]], columns: usize, places: &[(usize, usize)]) {
+    fn prefill(
+        &self,
+        program: &mut DecodeProgram,
+        prompts: &[&[u32]],
+        columns: usize,
+        places: &[(usize, usize)],
+    ) {
         let last = prompts[prompts.len() - 1];
         let mut padded = prompts.to_vec();
         padded.resize(prompts.len().next_power_of_two(), last);
@@ -200,16 +234,11 @@ impl<'a> Slots<'a> {
         let mut cache = KvCache::new(&self.decoder, columns);
         let input = self.decoder.input(&grid);
         drop(self.decoder.hidden_states(&input, Some(&mut cache)));
-        self.program.fill(cache.into_layers(), places);
+        program.fill(cache.into_layers(), places);
     }
 
     /// Keeps what a row drew up to its end; a row that ended is free.
-    fn keep(
-        &mut self,
-        place: usize,
-        tokens: &[DecodedToken],
-        on_finished: &(dyn Fn(usize, &Completion) + Sync),
-    ) -> Result<()> {
+    fn keep_row(&mut self, place: usize, tokens: &[DecodedToken]) -> Result<()> {
         let Some(row) = &mut self.rows[place] else {
             return Ok(());
         };
@@ -234,7 +263,7 @@ impl<'a> Slots<'a> {
                 logprobs: std::mem::take(&mut row.logprobs),
                 finish,
             };
-            on_finished(row.request, &completion);
+            (self.on_finished)(row.request, &completion);
             self.completions[row.request] = Some(completion);
             self.rows[place] = None;
             break;

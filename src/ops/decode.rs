@@ -14,6 +14,7 @@ mod program;
 use burn::tensor::{DType, Tensor};
 
 use super::SampleFilters;
+use crate::error::Result;
 use crate::seed::Seed;
 
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
@@ -101,6 +102,18 @@ pub struct DecodeRow {
     pub seed: Seed,
     /// Draws so far.
     pub counter: u32,
+}
+
+/// Who wants the rows' tokens.
+pub trait DecodeHost {
+    /// Steps of the next round, after `ahead` whose tokens it has not been given; 0 ends the rounds.
+    fn steps(&self, ahead: usize) -> usize;
+
+    /// Is given what each row drew in a round.
+    ///
+    /// # Errors
+    /// When it wants no more.
+    fn keep(&mut self, drawn: Vec<Vec<DecodedToken>>) -> Result<()>;
 }
 
 /// What a row drew in a step.

@@ -29,7 +29,7 @@ pub use add_bias::{AddBiasBackend, add_bias};
 pub use add_rows::{add_rows, add_rows_reference};
 pub use attention::{Sight, attention, attention_reference};
 pub use decode::{
-    DecodeLayer, DecodeProgram, DecodeRow, DecodeSettings, DecodeWeights, DecodedToken,
+    DecodeHost, DecodeLayer, DecodeProgram, DecodeRow, DecodeSettings, DecodeWeights, DecodedToken,
     JoinedLinear,
 };
 pub(crate) use gradient_scale::GradientScale;

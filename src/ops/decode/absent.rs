@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
+use super::{DecodeHost, DecodeRow, DecodeSettings, DecodeWeights};
 use crate::error::Result;
 
 /// A recorded decoding step: there is none in this build.
@@ -31,11 +31,11 @@ impl DecodeProgram {
         match *self {}
     }
 
-    /// Moves every row on.
+    /// Moves the rows on.
     ///
     /// # Errors
     /// None.
-    pub fn round(&mut self, _: &[DecodeRow], _: usize) -> Result<Vec<Vec<DecodedToken>>> {
+    pub fn rounds(&mut self, _: &[DecodeRow], _: &mut impl DecodeHost) -> Result<()> {
         match *self {}
     }
 }

@@ -7,20 +7,24 @@ use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::cubecl::bytes::Bytes;
 use burn_cubecl::cubecl::client::{Client, Graph};
+use burn_cubecl::cubecl::future::reader::read_sync;
 use burn_cubecl::cubecl::server::ServerError;
 use burn_cubecl::tensor::CubeTensor;
 
 use self::buffers::{Rows, Scratch, angles};
 use self::layer::{Layer, Linear};
 use super::kernels::{self, Attention, Draw};
-use super::{DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
+use super::{DecodeHost, DecodeRow, DecodeSettings, DecodeWeights, DecodedToken};
 use crate::error::{Error, Result};
 use crate::ops::cube::{empty, matrix, primitive};
-use crate::ops::product::cube::product_into;
+use crate::ops::product::cube::{gated_product_into, product_into};
 
 /// Runs before a step is recorded: the first tunes, the second fills the pools that the recorded one
 /// allocates from.
 const WARM_UPS: usize = 2;
+
+/// The bytes of the rings.
+type Reading = std::result::Result<Vec<Bytes>, ServerError>;
 
 /// A decoding step over weights and buffers of its own, recorded where the device can.
 pub struct DecodeProgram {
@@ -101,24 +105,61 @@ impl DecodeProgram {
         }
     }
 
-    /// Moves every row `steps` tokens on; returns what each drew, in order.
+    /// Moves the rows on round by round, until `host` wants no more steps.
+    ///
+    /// A round is on its way before the host sees what the one before it drew, so that the device does not wait.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed, or what the host fails with.
     ///
     /// # Panics
     /// When there are not as many rows or more steps than the program was made for.
-    pub fn round(&mut self, rows: &[DecodeRow], steps: usize) -> Result<Vec<Vec<DecodedToken>>> {
+    pub fn rounds(&mut self, rows: &[DecodeRow], host: &mut impl DecodeHost) -> Result<()> {
         assert_eq!(rows.len(), self.settings.rows, "a program's rows are fixed");
-        assert!(steps <= self.settings.ring, "the ring holds a round");
         self.put(rows);
+        let client = self.client.clone();
+        let mut next = self.start(host.steps(0), &client)?;
+        while let Some((steps, reading)) = next {
+            // The clocks stand at the ring's begin after a whole ring alone.
+            let more = match steps == self.settings.ring {
+                true => host.steps(steps),
+                false => 0,
+            };
+            next = self.start(more, &client)?;
+            let kept = read_sync(reading)
+                .map_err(|error| self.failed(&error))
+                .and_then(|read| host.keep(self.drawn(&read, steps)));
+            if let Err(error) = kept {
+                if let Some((_, reading)) = next {
+                    // The memory that the device still writes is not given back before.
+                    let _ = read_sync(reading);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Launches a round, and the reading of what it draws; none of no steps.
+    fn start<'client>(
+        &self,
+        steps: usize,
+        client: &'client Client,
+    ) -> Result<Option<(usize, impl Future<Output = Reading> + use<'client>)>> {
+        assert!(steps <= self.settings.ring, "the ring holds a round");
+        if steps == 0 {
+            return Ok(None);
+        }
         for _ in 0..steps {
             self.advance()?;
         }
         let handles = [&self.rows.ring_ids, &self.rows.ring_logprobs];
         let handles = handles.map(|tensor| tensor.handle.clone());
-        let read = self.client.read(handles.to_vec());
-        let read = read.map_err(|error| self.failed(&error))?;
+        Ok(Some((steps, client.read_async(handles.to_vec()))))
+    }
+
+    /// What each row drew in a round, in order.
+    fn drawn(&self, read: &[Bytes], steps: usize) -> Vec<Vec<DecodedToken>> {
         let words = |bytes: &Bytes| -> Vec<u32> {
             let words = bytes.chunks_exact(4);
             words
@@ -133,12 +174,9 @@ impl DecodeProgram {
                 _ => f32::NAN,
             },
         };
-        let row = |row: usize| {
-            (0..steps)
-                .map(|step| token(step * rows.len() + row))
-                .collect()
-        };
-        Ok((0..rows.len()).map(row).collect())
+        let rows = self.settings.rows;
+        let row = |row: usize| (0..steps).map(|step| token(step * rows + row)).collect();
+        (0..rows).map(row).collect()
     }
 
     fn put(&self, rows: &[DecodeRow]) {
@@ -239,7 +277,7 @@ impl DecodeProgram {
         let bias = gate_up.bias.as_ref();
         if let Some(units) = gate_up.units {
             units.multiply_gated(states, &gate_up.weight, bias, gated);
-        } else {
+        } else if !gated_product_into(states, &turned(&gate_up.weight), bias, gated) {
             self.multiply(states, gate_up, joined)?;
             kernels::gate(joined, bias, gated);
         }
@@ -252,9 +290,7 @@ impl DecodeProgram {
             units.multiply(states, &linear.weight, out);
             return Ok(());
         }
-        let mut weight = linear.weight.clone();
-        weight.meta.swap(1, 2);
-        let done = product_into(states.clone(), weight, out.clone());
+        let done = product_into(states.clone(), turned(&linear.weight), out.clone());
         done.map_err(|error| Error::Device {
             device: self.client.name().to_string(),
             problem: format!("no way to multiply matrices: {error:?}"),
@@ -276,6 +312,13 @@ impl std::fmt::Debug for DecodeProgram {
             .field("recorded", &self.graph.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// `[S, O, I]` as `[S, I, O]`.
+fn turned(weight: &CubeTensor) -> CubeTensor {
+    let mut weight = weight.clone();
+    weight.meta.swap(1, 2);
+    weight
 }
 
 /// Runs a recorded step again.

@@ -1,6 +1,7 @@
 //! Products of halves by matrix units (tensor cores) that a plane loads matrices of 16 × 16 into, as through Vulkan:
 //! by a shader where WGSL reaches them, else by a kernel of the same tiles and steps.
 
+mod gated;
 mod kernel;
 
 use burn::tensor::DType;
@@ -9,6 +10,7 @@ use burn_cubecl::cubecl::ir::FloatKind;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
+pub(in crate::ops) use self::gated::gated_product;
 use self::kernel::product_matrices;
 use super::cube::{CHUNK, ENOUGH_BLOCKS, Extents, LARGE, SMALL, operands, starts_at_a_chunk};
 use super::operand::{Along, MatricesLaunch};

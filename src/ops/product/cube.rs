@@ -67,6 +67,28 @@ pub(in crate::ops) fn product_into(
     matmul(left, right, Some(output), MatmulStrategy::default(), dtype).map(drop)
 }
 
+/// `silu(gate) ⊙ up` of the halves of `states · weight + bias` in one kernel; false where there is none for it.
+///
+/// # Shapes
+/// `states` `[1, B, E]`, `weight` `[1, E, 2I]`, the gate first, `bias` `[1, 2I]` of `f32`; `gated` `[S, B, I/S]`, the
+/// columns split.
+pub(in crate::ops) fn gated_product_into(
+    states: &CubeTensor,
+    weight: &CubeTensor,
+    bias: Option<&CubeTensor>,
+    gated: &CubeTensor,
+) -> bool {
+    #[cfg(feature = "wgpu")]
+    {
+        cooperative::gated_product(states, weight, bias, gated)
+    }
+    #[cfg(not(feature = "wgpu"))]
+    {
+        let _ = (states, weight, bias, gated);
+        false
+    }
+}
+
 /// Whether products of halves are taken by matrix units that planes load whole matrices into.
 pub(in crate::ops) fn loads_matrices(client: &Client) -> bool {
     #[cfg(feature = "wgpu")]

@@ -16,10 +16,10 @@ use crate::ops::product::tile_plan::QUAD;
 /// Words of a chunk of halves.
 const WORDS: usize = CHUNK / 2;
 /// Quads of a matrix of sums.
-const SUMS: usize = SIDE * SIDE / QUAD;
+pub(super) const SUMS: usize = SIDE * SIDE / QUAD;
 
-type Chunk = Vector<u32, Const<WORDS>>;
-type Quad = Const<QUAD>;
+pub(super) type Chunk = Vector<u32, Const<WORDS>>;
+pub(super) type Quad = Const<QUAD>;
 
 /// A step along the inner axis.
 #[derive(CubeType, Clone, Copy)]
@@ -40,6 +40,20 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
     #[comptime] plan: Plan,
     #[define(X, Y)] _types: [ElemType; 2],
 ) {
+    let sums = summed::<X>(left, right, matrices, false, plan);
+    write::<Y>(output, &sums, matrices, plan);
+}
+
+/// What each plane's part of the tile adds up to. `is_gated` is whether the first half of the right operand's columns
+/// are the gate of the others: half of a tile's are then of each, in the same places.
+#[cube]
+pub(super) fn summed<X: Float>(
+    left: &[Chunk],
+    right: &[Chunk],
+    matrices: &Matrices,
+    #[comptime] is_gated: bool,
+    #[comptime] plan: Plan,
+) -> Sequence<Matrix<f32>> {
     let of_left = comptime!(plan.along[0]);
     let of_right = comptime!(plan.along[1]);
     let mut left_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(of_left)));
@@ -65,7 +79,16 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
         start: 0usize.runtime(),
         end,
     };
-    read(left, &mut left_chunks, of_rows, y, &step, of_left, plan);
+    read(
+        left,
+        &mut left_chunks,
+        of_rows,
+        y,
+        &step,
+        of_left,
+        false,
+        plan,
+    );
     read(
         right,
         &mut right_chunks,
@@ -73,6 +96,7 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
         x,
         &step,
         of_right,
+        is_gated,
         plan,
     );
     while step.start < end {
@@ -82,7 +106,16 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
         sync_cube();
         // After the last step it is read once more.
         step.start += comptime!(plan.step());
-        read(left, &mut left_chunks, of_rows, y, &step, of_left, plan);
+        read(
+            left,
+            &mut left_chunks,
+            of_rows,
+            y,
+            &step,
+            of_left,
+            false,
+            plan,
+        );
         read(
             right,
             &mut right_chunks,
@@ -90,11 +123,12 @@ pub(super) fn product_matrices<X: Float, Y: Float>(
             x,
             &step,
             of_right,
+            is_gated,
             plan,
         );
         add_step::<X>(&left_step, &right_step, &mut sums, plan);
     }
-    write::<Y>(output, &sums, matrices, plan);
+    sums
 }
 
 /// A unit's chunk among those of a step: its line, and its place there.
@@ -112,6 +146,10 @@ fn line_of(
 /// Reads the unit's chunks of a step of a tile. Past the last inner place it reads that one: a branch around a read
 /// would have the next one wait.
 #[cube]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what is read, where from and where to"
+)]
 fn read(
     source: &[Chunk],
     chunks: &mut Array<Chunk>,
@@ -119,16 +157,22 @@ fn read(
     tile: usize,
     step: &Step,
     #[comptime] along: Along,
+    #[comptime] is_gated: bool,
     #[comptime] plan: Plan,
 ) {
     let base = CUBE_POS_Z as usize * operand.batch;
+    let half = comptime!(plan.tile / 2);
     let first = tile * comptime!(plan.tile);
     #[unroll]
     for share in 0..STAGED {
         let (line, place) = line_of(share, along, plan);
         let from = if comptime!(along == Along::Inner) {
             // Lines past the last read it again: nothing that they add up to is written.
-            let outer = min(first + line, operand.count - 1);
+            let mut outer = min(first + line, operand.count - 1);
+            if comptime!(is_gated) {
+                let own = min(tile * half + line % half, operand.count / 2 - 1);
+                outer = line / half * (operand.count / 2) + own;
+            }
             outer * operand.outer + min(step.start / CHUNK + place, step.end / CHUNK - 1)
         } else {
             let outer = min(first / CHUNK + place, operand.count / CHUNK - 1);
@@ -162,7 +206,7 @@ fn put(
 
 /// First row and column of the unit's plane in the tile.
 #[cube]
-fn corner(unit: usize, #[comptime] plan: Plan) -> (usize, usize) {
+pub(super) fn corner(unit: usize, #[comptime] plan: Plan) -> (usize, usize) {
     let plane = unit / PLANE;
     let side = comptime!(plan.blocks() * SIDE);
     (plane / PLANES * side, plane % PLANES * side)
