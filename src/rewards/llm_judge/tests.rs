@@ -33,7 +33,25 @@ enum Act {
 struct Host {
     url: String,
     bodies: Arc<Mutex<Vec<(String, String)>>>,
-    most_at_once: Arc<AtomicUsize>,
+    at_once: Arc<AtOnce>,
+}
+
+/// Judgements that are on their way.
+#[derive(Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl AtOnce {
+    fn add(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+
+    fn remove(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Host {
@@ -41,25 +59,22 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let bodies = Arc::new(Mutex::new(Vec::new()));
-        let most_at_once = Arc::new(AtomicUsize::new(0));
-        let (seen, most) = (bodies.clone(), most_at_once.clone());
-        let now = Arc::new(AtomicUsize::new(0));
+        let at_once = Arc::new(AtOnce::default());
+        let (seen, judged) = (bodies.clone(), at_once.clone());
         std::thread::spawn(move || {
             for (index, stream) in listener.incoming().enumerate() {
                 let act = acts[index.min(acts.len() - 1)].clone();
-                let (seen, most, now) = (seen.clone(), most.clone(), now.clone());
+                let (seen, judged) = (seen.clone(), judged.clone());
                 std::thread::spawn(move || {
-                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     // The client may hang up at any time.
-                    let _ = serve(&stream.unwrap(), &act, &seen);
-                    now.fetch_sub(1, Ordering::SeqCst);
+                    let _ = serve(&stream.unwrap(), &act, &seen, &judged);
                 });
             }
         });
         Self {
             url,
             bodies,
-            most_at_once,
+            at_once,
         }
     }
 
@@ -72,6 +87,7 @@ fn serve(
     stream: &TcpStream,
     act: &Act,
     seen: &Mutex<Vec<(String, String)>>,
+    at_once: &AtOnce,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -102,7 +118,10 @@ fn serve(
             )
         }
         Act::Judge => {
+            at_once.add();
             std::thread::sleep(Duration::from_millis(20));
+            // The client asks anew as soon as it has its answer.
+            at_once.remove();
             let is_right = body.contains("<answer>\\n2\\n</answer>");
             let word = if is_right { "correct" } else { "incorrect" };
             let text = reply(&format!(
@@ -198,7 +217,7 @@ fn answers_are_judged_at_once_and_each_is_asked_about_once() {
     assert_eq!(scores(&first, &completions), expected);
     // The first and the third have the same answer.
     assert_eq!(host.asked(), 5);
-    let most = host.most_at_once.load(Ordering::SeqCst);
+    let most = host.at_once.most.load(Ordering::SeqCst);
     assert!((2..=3).contains(&most), "{most} at once");
     // A resumed run takes what was said.
     drop(first);
