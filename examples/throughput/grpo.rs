@@ -67,7 +67,7 @@ impl Bench {
             source.join("train.jsonl")
         ))?;
         let decoder = Decoder::load(&source.join("base"), &self.device)?;
-        let decoder = decoder.with_precision(self.decoder.precision())?;
+        let decoder = decoder.with_precision(self.precision)?;
         self.steps(&config, decoder, &[])
     }
 
@@ -103,7 +103,7 @@ impl Bench {
             weight: 1.0,
             reward: Arc::new(Spread),
         };
-        let steps = self.steps(&config, self.decoder.clone(), &[reward])?;
+        let steps = self.steps(&config, self.decoder()?, &[reward])?;
         let expected = (shape.rows * shape.completion) as f64;
         ensure!(
             (steps.tokens - expected).abs() < 0.5,

@@ -82,7 +82,10 @@ struct Options {
 
 /// A model and where it runs.
 struct Bench {
-    decoder: Decoder,
+    /// Folder of its weights; random ones without.
+    weights: Option<PathBuf>,
+    config: ModelConfig,
+    precision: Precision,
     device: Device,
     workers: Workers,
     repeats: usize,
@@ -96,8 +99,14 @@ fn main() -> Result<()> {
         Some(count) => Workers::new(count),
         None => Workers::suited_to(&device),
     };
+    let has_weights = |folder: &PathBuf| folder.join("model.safetensors").exists();
     let bench = Bench {
-        decoder: model(&options, &device)?,
+        weights: options.model.clone().filter(has_weights),
+        config: match &options.model {
+            Some(folder) => ModelConfig::load(folder)?,
+            None => ModelConfig::from_json(SMALL, Path::new("config.json"))?,
+        },
+        precision: options.precision.on(&device)?,
         device,
         workers,
         repeats: options.repeats,
@@ -139,24 +148,8 @@ fn print<T: Display + Serialize>(rows: &[T], as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn model(options: &Options, device: &Device) -> Result<Decoder> {
-    let decoder = match &options.model {
-        Some(folder) if folder.join("model.safetensors").exists() => Decoder::load(folder, device)?,
-        Some(folder) => random(ModelConfig::load(folder)?, device),
-        None => random(
-            ModelConfig::from_json(SMALL, Path::new("config.json"))?,
-            device,
-        ),
-    };
-    Ok(decoder.with_precision(options.precision)?)
-}
-
 fn precision(name: &str) -> Result<Precision, ValueError> {
     Precision::deserialize(StrDeserializer::new(name))
-}
-
-fn random(config: ModelConfig, device: &Device) -> Decoder {
-    Decoder::random(config, 0.02, Seed::new(0), device)
 }
 
 /// The shapes asked for, else the case's own; that of `grpo` is the curve's.
@@ -179,6 +172,15 @@ fn shapes(case: Case, asked: &[Shape]) -> Vec<Option<Shape>> {
 }
 
 impl Bench {
+    /// The model, for one case alone: whoever trains it keeps no other weights.
+    fn decoder(&self) -> Result<Decoder> {
+        let decoder = match &self.weights {
+            Some(folder) => Decoder::load(folder, &self.device)?,
+            None => Decoder::random(self.config.clone(), 0.02, Seed::new(0), &self.device),
+        };
+        Ok(decoder.with_precision(self.precision)?)
+    }
+
     fn measure(&self, case: Case, shape: Option<Shape>, device: String) -> Result<Measured> {
         let mut rollout_seconds = None;
         let mut of_steps = |steps: Steps| {
@@ -187,17 +189,18 @@ impl Bench {
         };
         let (timing, tokens) = match (case, shape) {
             (Case::Prefill, Some(shape)) => {
-                let first = self.generation(shape, 1, 1)?;
+                let first = self.generation(&self.decoder()?, shape, 1, 1)?;
                 (first, (shape.rows * shape.prompt) as f64)
             }
             (Case::Decode, Some(shape)) => {
-                let first = self.generation(shape, 1, 1)?;
-                let whole = self.generation(shape, 1, shape.completion)?;
+                let decoder = self.decoder()?;
+                let first = self.generation(&decoder, shape, 1, 1)?;
+                let whole = self.generation(&decoder, shape, 1, shape.completion)?;
                 let tokens = shape.rows * (shape.completion - 1);
                 (whole.without(first), tokens as f64)
             }
             (Case::Rollout, Some(shape)) => {
-                let whole = self.generation(shape, GROUP, shape.completion)?;
+                let whole = self.generation(&self.decoder()?, shape, GROUP, shape.completion)?;
                 (whole, (shape.rows * shape.completion) as f64)
             }
             (Case::Score, Some(shape)) => (self.scoring(shape)?, shape.tokens()),
@@ -222,12 +225,18 @@ impl Bench {
             cpu_seconds: timing.cpu_seconds,
             tokens_per_second: tokens / timing.seconds,
             rollout_seconds,
-            precision: self.decoder.precision(),
+            precision: self.precision,
             peak_bytes: peak_resident_bytes(),
         })
     }
 
-    fn generation(&self, shape: Shape, group: usize, completion: usize) -> Result<Timing> {
+    fn generation(
+        &self,
+        decoder: &Decoder,
+        shape: Shape,
+        group: usize,
+        completion: usize,
+    ) -> Result<Timing> {
         let prompts = self.rows(shape.rows.div_ceil(group), shape.prompt);
         let request = |row: usize| GenerationRequest {
             prompt: prompts[row / group].clone(),
@@ -239,23 +248,23 @@ impl Bench {
             ignore_eos: true,
             ..SamplingParams::default()
         };
-        let decoder = self.decoder.frozen();
+        let decoder = decoder.frozen();
         let engine = Engine::new(&decoder, Vec::new(), &self.workers);
         self.time(|| Ok(engine.generate(&requests, &params, &|_, _| ()).map(drop)?))
     }
 
     fn scoring(&self, shape: Shape) -> Result<Timing> {
         let samples = self.samples(shape, shape.prompt);
-        let batching = Batching::default();
+        let (batching, decoder) = (Batching::default(), self.decoder()?);
         self.time(|| {
-            let scores = batching.score(&self.decoder, &samples, 1.0, &self.workers);
+            let scores = batching.score(&decoder, &samples, 1.0, &self.workers);
             Ok(scores.map(drop)?)
         })
     }
 
     fn training(&self, samples: &[TrainingSample]) -> Result<Timing> {
         let (optim, batching) = (OptimConfig::default(), Batching::default());
-        let mut learner = Learner::new(self.decoder.clone(), optim, batching);
+        let mut learner = Learner::new(self.decoder()?, optim, batching);
         let loss = SupervisedLoss::default();
         self.time(|| {
             let stats = learner.train_on(samples, &loss, 1e-6, &self.workers, &mut |_| Ok(()));
@@ -281,7 +290,7 @@ impl Bench {
 
     /// Random ids.
     fn rows(&self, rows: usize, tokens: usize) -> Vec<Vec<u32>> {
-        let vocabulary = self.decoder.config().vocab_size as u32;
+        let vocabulary = self.config.vocab_size as u32;
         let mut rng = Seed::new(0).rng();
         let mut row = |_| {
             (0..tokens)

@@ -55,7 +55,7 @@ struct Map {
 impl Bench {
     /// The products of a layer of the model, with so many tokens.
     pub fn products(&self, tokens: usize) -> Result<Vec<Speeds>> {
-        let config = self.decoder.config();
+        let config = &self.config;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let key = config.num_key_value_heads * config.head_dim;
         let query = config.num_attention_heads * config.head_dim;
@@ -79,7 +79,7 @@ impl Bench {
     }
 
     fn speeds(&self, map: &Map, way: Way) -> Result<Speeds> {
-        let dtype = match self.decoder.precision() {
+        let dtype = match self.precision {
             Precision::F16 => FloatDType::F16,
             Precision::Bf16 => FloatDType::BF16,
             Precision::F32 | Precision::Auto => FloatDType::F32,
@@ -111,7 +111,7 @@ impl Bench {
         Ok(Speeds {
             map: map.name,
             way,
-            precision: self.decoder.precision(),
+            precision: self.precision,
             sizes,
             ours: operations / self.seconds(ours)? / 1e12,
             burn: operations / self.seconds(by_burn)? / 1e12,
