@@ -126,7 +126,7 @@ impl<'a> Slots<'a> {
 }
 
 impl DecodeHost for Queue<'_> {
-    /// No more than some row can use; none ahead of what frees rows for waiting requests.
+    /// No more than some row can use; no round ahead where waiting requests are to have free rows.
     fn steps(&self, ahead: usize) -> usize {
         if ahead > 0 && self.takes_in() > 0 {
             return 0;
@@ -163,7 +163,7 @@ impl Queue<'_> {
         }
     }
 
-    /// Waiting requests that free rows are for now.
+    /// How many waiting requests have a free row now, if it is time to take them in.
     fn takes_in(&self) -> usize {
         let free = self.rows.iter().filter(|row| row.is_none()).count();
         let waiting = self.requests.len() - self.next;

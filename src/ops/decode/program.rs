@@ -125,10 +125,11 @@ impl DecodeProgram {
                 true => host.steps(steps),
                 false => 0,
             };
-            next = self.start(more, &client)?;
+            let started = self.start(more, &client);
             let kept = read_sync(reading)
                 .map_err(|error| self.failed(&error))
                 .and_then(|read| host.keep(self.drawn(&read, steps)));
+            next = started?;
             if let Err(error) = kept {
                 if let Some((_, reading)) = next {
                     // The memory that the device still writes is not given back before.

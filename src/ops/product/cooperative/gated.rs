@@ -1,7 +1,7 @@
 //! The product of states with a gate and what it gates, one beside the other (SwiGLU, arXiv:2002.05202), for SPIR-V.
 
 use burn::tensor::DType;
-use burn_cubecl::cubecl::cmma::{self, Matrix, MatrixLayout};
+use burn_cubecl::cubecl::cmma::{self, MatrixLayout};
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
@@ -71,6 +71,8 @@ pub(in crate::ops) fn gated_product(
     true
 }
 
+/// Sums, then writes what lies in the output, a matrix of each plane after the other: of the planes beside each other,
+/// the first has the gate.
 #[cube(launch_unchecked)]
 #[expect(clippy::too_many_arguments, reason = "a kernel's bindings")]
 fn gated_product_matrices<X: Float>(
@@ -85,21 +87,6 @@ fn gated_product_matrices<X: Float>(
     #[define(X)] _type: ElemType,
 ) {
     let sums = summed::<X>(states, weight, matrices, true, plan);
-    write::<X>(&sums, bias, gated, matrices, chunk, has_bias, plan);
-}
-
-/// Writes what lies in the output, a matrix of each plane after the other: of the planes beside each other, the first
-/// has the gate.
-#[cube]
-fn write<X: Float>(
-    sums: &Sequence<Matrix<f32>>,
-    bias: &[Vector<f32, Quad>],
-    gated: &mut [Vector<X, Quad>],
-    matrices: &Matrices,
-    chunk: usize,
-    #[comptime] has_bias: bool,
-    #[comptime] plan: Plan,
-) {
     let mut shared = Shared::<[Vector<f32, Quad>]>::new_slice(comptime!(UNITS / PLANE * SUMS));
     let (rows, columns) = (matrices.left.count, matrices.right.count / 2);
     let unit = UNIT_POS as usize;

@@ -21,6 +21,14 @@ pub(super) const SUMS: usize = SIDE * SIDE / QUAD;
 pub(super) type Chunk = Vector<u32, Const<WORDS>>;
 pub(super) type Quad = Const<QUAD>;
 
+/// How the lines of an operand's tile lie.
+#[derive(Clone, Copy)]
+struct Lines {
+    along: Along,
+    /// Whether half of a tile's lines are the gate's, the others, in the same places, what it gates.
+    is_gated: bool,
+}
+
 /// A step along the inner axis.
 #[derive(CubeType, Clone, Copy)]
 struct Step {
@@ -54,10 +62,16 @@ pub(super) fn summed<X: Float>(
     #[comptime] is_gated: bool,
     #[comptime] plan: Plan,
 ) -> Sequence<Matrix<f32>> {
-    let of_left = comptime!(plan.along[0]);
-    let of_right = comptime!(plan.along[1]);
-    let mut left_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(of_left)));
-    let mut right_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(of_right)));
+    let rows = comptime!(Lines {
+        along: plan.along[0],
+        is_gated: false,
+    });
+    let columns = comptime!(Lines {
+        along: plan.along[1],
+        is_gated,
+    });
+    let mut left_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(rows.along)));
+    let mut right_step = Shared::<[Chunk]>::new_slice(comptime!(plan.staged(columns.along)));
     let mut left_chunks = Array::<Chunk>::new(STAGED);
     let mut right_chunks = Array::<Chunk>::new(STAGED);
     let mut sums = Sequence::<Matrix<f32>>::new();
@@ -72,60 +86,24 @@ pub(super) fn summed<X: Float>(
             0.0f32,
         ));
     }
-    let (of_rows, of_columns) = (&matrices.left, &matrices.right);
+    let (of_left, of_right) = (&matrices.left, &matrices.right);
     let (y, x) = (CUBE_POS_Y as usize, CUBE_POS_X as usize);
     let end = matrices.inner;
     let mut step = Step {
         start: 0usize.runtime(),
         end,
     };
-    read(
-        left,
-        &mut left_chunks,
-        of_rows,
-        y,
-        &step,
-        of_left,
-        false,
-        plan,
-    );
-    read(
-        right,
-        &mut right_chunks,
-        of_columns,
-        x,
-        &step,
-        of_right,
-        is_gated,
-        plan,
-    );
+    read(left, &mut left_chunks, of_left, y, &step, rows, plan);
+    read(right, &mut right_chunks, of_right, x, &step, columns, plan);
     while step.start < end {
         sync_cube();
-        put(&left_chunks, &mut left_step, &step, of_left, plan);
-        put(&right_chunks, &mut right_step, &step, of_right, plan);
+        put(&left_chunks, &mut left_step, &step, rows, plan);
+        put(&right_chunks, &mut right_step, &step, columns, plan);
         sync_cube();
         // After the last step it is read once more.
         step.start += comptime!(plan.step());
-        read(
-            left,
-            &mut left_chunks,
-            of_rows,
-            y,
-            &step,
-            of_left,
-            false,
-            plan,
-        );
-        read(
-            right,
-            &mut right_chunks,
-            of_columns,
-            x,
-            &step,
-            of_right,
-            is_gated,
-            plan,
-        );
+        read(left, &mut left_chunks, of_left, y, &step, rows, plan);
+        read(right, &mut right_chunks, of_right, x, &step, columns, plan);
         add_step::<X>(&left_step, &right_step, &mut sums, plan);
     }
     sums
@@ -146,20 +124,16 @@ fn line_of(
 /// Reads the unit's chunks of a step of a tile. Past the last inner place it reads that one: a branch around a read
 /// would have the next one wait.
 #[cube]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what is read, where from and where to"
-)]
 fn read(
     source: &[Chunk],
     chunks: &mut Array<Chunk>,
     operand: &Operand,
     tile: usize,
     step: &Step,
-    #[comptime] along: Along,
-    #[comptime] is_gated: bool,
+    #[comptime] lines: Lines,
     #[comptime] plan: Plan,
 ) {
+    let along = comptime!(lines.along);
     let base = CUBE_POS_Z as usize * operand.batch;
     let half = comptime!(plan.tile / 2);
     let first = tile * comptime!(plan.tile);
@@ -169,7 +143,7 @@ fn read(
         let from = if comptime!(along == Along::Inner) {
             // Lines past the last read it again: nothing that they add up to is written.
             let mut outer = min(first + line, operand.count - 1);
-            if comptime!(is_gated) {
+            if comptime!(lines.is_gated) {
                 let own = min(tile * half + line % half, operand.count / 2 - 1);
                 outer = line / half * (operand.count / 2) + own;
             }
@@ -188,9 +162,10 @@ fn put(
     chunks: &Array<Chunk>,
     shared: &mut Shared<[Chunk]>,
     step: &Step,
-    #[comptime] along: Along,
+    #[comptime] lines: Lines,
     #[comptime] plan: Plan,
 ) {
+    let along = comptime!(lines.along);
     #[unroll]
     for share in 0..STAGED {
         let (line, place) = line_of(share, along, plan);
